@@ -1,0 +1,142 @@
+//! Mounts and unmounts on the node. Each call looks at the mount table first, so that calling it twice is harmless.
+
+pub mod filesystem;
+pub mod table;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
+
+use super::device::Device;
+use filesystem::Filesystem;
+use table::Mount;
+
+/// A mount operation that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel refused.
+    #[error("{operation} {path}: {source}")]
+    Refused {
+        /// What was tried.
+        operation: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Something else is mounted where a volume belongs.
+    #[error("{path} already carries device {found}, not {wanted}; unmount it by hand after finding out what it is")]
+    Occupied {
+        /// Where.
+        path: PathBuf,
+        /// The device that is there.
+        found: String,
+        /// The device that belongs there.
+        wanted: String,
+    },
+    /// The device holds nothing that we mount.
+    #[error("{device} holds no filesystem that can be mounted; the source must be XFS or ext4")]
+    UnknownFilesystem {
+        /// The device.
+        device: PathBuf,
+    },
+}
+
+/// What a mount allows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// Reads only.
+    ReadOnly,
+    /// Reads and writes.
+    ReadWrite,
+}
+
+fn refused(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Refused { operation, path, source }
+}
+
+/// The mount table of this process, which shares the propagation of the node's.
+pub fn table() -> Result<Vec<Mount>, Error> {
+    let path = Path::new("/proc/self/mountinfo");
+    fs::read_to_string(path).map(|text| table::parse(&text)).map_err(refused("read", path))
+}
+
+/// Mounts a volume's filesystem at `point`, once, and grows it to the size of the volume.
+///
+/// No device file, no setuid program and, for XFS, no UUID of a volume is trusted: `nodev`, `nosuid`, `nouuid`,
+/// since copies of one source share a UUID and may meet on one node.
+pub fn ensure_mounted(device: &Device, point: &Path, mode: Mode) -> Result<(), Error> {
+    fs::create_dir_all(point).map_err(refused("create directory", point))?;
+    if let Some(top) = table::at(&table()?, point).last() {
+        return occupied(top, &device.numbers, point);
+    }
+    let found = filesystem::detect(&device.path).map_err(refused("read", &device.path))?;
+    let found = found.ok_or_else(|| Error::UnknownFilesystem { device: device.path.clone() })?;
+    let options = match found.kind {
+        Filesystem::Xfs => c"nouuid",
+        Filesystem::Ext4 => c"",
+    };
+    let flags = MountFlags::NODEV | MountFlags::NOSUID;
+    let restricted = if mode == Mode::ReadOnly { flags | MountFlags::RDONLY } else { flags };
+    let must_grow = found.is_smaller_than(device.size_bytes);
+    let first = if must_grow { flags } else { restricted };
+    mount(&device.path, point, found.kind.as_str(), first, options).map_err(|error| refused("mount", point)(error.into()))?;
+    if must_grow {
+        grow(found.kind, &device.path, point)?;
+        mount_remount(point, restricted, "").map_err(|error| refused("restrict", point)(error.into()))?;
+    }
+    Ok(())
+}
+
+/// A volume may be larger than its source; its filesystem then follows while it is mounted.
+fn grow(kind: Filesystem, device: &Path, point: &Path) -> Result<(), Error> {
+    let mut command = match kind {
+        Filesystem::Xfs => Command::new("xfs_growfs"),
+        Filesystem::Ext4 => Command::new("resize2fs"),
+    };
+    let argument = if kind == Filesystem::Xfs { point } else { device };
+    let output = command.arg(argument).output().map_err(refused("grow", point))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(refused("grow", point)(io::Error::other(words)))
+}
+
+fn occupied(top: &Mount, wanted: &str, point: &Path) -> Result<(), Error> {
+    if top.device == wanted {
+        return Ok(());
+    }
+    Err(Error::Occupied { path: point.to_owned(), found: top.device.clone(), wanted: wanted.to_owned() })
+}
+
+/// Shows the mount `base` at `target` too, once, with the given restrictions.
+pub fn ensure_bound(base: &Path, device_numbers: &str, target: &Path, mode: Mode, options: MountFlags) -> Result<(), Error> {
+    fs::create_dir_all(target).map_err(refused("create directory", target))?;
+    match table::at(&table()?, target).last() {
+        Some(top) => occupied(top, device_numbers, target)?,
+        None => mount_bind(base, target).map_err(|error| refused("bind", target)(error.into()))?,
+    }
+    let mut flags = MountFlags::BIND | MountFlags::NODEV | MountFlags::NOSUID | options;
+    if mode == Mode::ReadOnly {
+        flags |= MountFlags::RDONLY;
+    }
+    mount_remount(target, flags, "").map_err(|error| refused("restrict", target)(error.into()))
+}
+
+/// Unmounts whatever is at `point`, however often, and removes the empty directory. What is busy stays as it is.
+///
+/// Never removes anything below the directory: a mount that hides there keeps its content.
+pub fn ensure_unmounted(point: &Path) -> Result<(), Error> {
+    for _ in table::at(&table()?, point) {
+        unmount(point, UnmountFlags::NOFOLLOW).map_err(|error| refused("unmount", point)(error.into()))?;
+    }
+    match fs::remove_dir(point) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(refused("remove directory", point)(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,76 @@
+//! Keeps this node's `PoolNode` object: made once, and written only when something changed.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::state::Agent;
+use crate::api::keys::{GROUP, MANAGER_AGENT};
+use crate::api::{PoolNode, PoolNodeStatus};
+
+/// The longest time between two looks at what is attached.
+const REFRESH: Duration = Duration::from_secs(5);
+
+/// Makes the object, owned by the node so that it goes with it.
+pub(super) async fn register<E>(agent: &Agent<E>) -> anyhow::Result<()> {
+    let owner = OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Node".to_owned(),
+        name: agent.settings.node.to_string(),
+        uid: agent.place.node_uid.clone(),
+        ..OwnerReference::default()
+    };
+    let object = json!({
+        "apiVersion": format!("{GROUP}/v1alpha1"),
+        "kind": "PoolNode",
+        "metadata": {"name": agent.settings.node.as_str(), "ownerReferences": [owner]},
+        "spec": {},
+    });
+    let api: Api<PoolNode> = Api::all(agent.client.clone());
+    api.patch(agent.settings.node.as_str(), &PatchParams::apply(MANAGER_AGENT).force(), &Patch::Apply(&object)).await?;
+    info!(node = %agent.settings.node, instance_id = %agent.place.instance, zone = %agent.place.zone, "registered");
+    Ok(())
+}
+
+/// Writes the status whenever it changed.
+pub(super) async fn run<E>(agent: Agent<E>) {
+    let api: Api<PoolNode> = Api::all(agent.client.clone());
+    let mut requested = agent.requested();
+    let mut written: Option<PoolNodeStatus> = None;
+    loop {
+        let status = status(&agent, &requested.borrow_and_update());
+        if written.as_ref() != Some(&status) {
+            let document = json!({"apiVersion": format!("{GROUP}/v1alpha1"), "kind": "PoolNode", "metadata": {"name": agent.settings.node.as_str()}, "status": &status});
+            match api.patch_status(agent.settings.node.as_str(), &PatchParams::apply(MANAGER_AGENT).force(), &Patch::Apply(&document)).await
+            {
+                Ok(_) => written = Some(status),
+                Err(error) => warn!(%error, "the PoolNode was not written and is written again"),
+            }
+        }
+        tokio::select! {
+            changed = requested.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(REFRESH) => {}
+        }
+    }
+}
+
+fn status<E>(agent: &Agent<E>, requested: &std::collections::BTreeSet<crate::domain::VolumeId>) -> PoolNodeStatus {
+    let attached = agent.volumes.state().iter().filter(|volume| is_attached(agent, volume)).count();
+    PoolNodeStatus {
+        instance_id: agent.place.instance.to_string(),
+        zone: agent.place.zone.to_string(),
+        attach_limit: agent.place.attach_limit,
+        attached: u32::try_from(attached).unwrap_or(u32::MAX),
+        requested: requested.iter().map(ToString::to_string).collect(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn is_attached<E>(agent: &Agent<E>, volume: &crate::api::PoolVolume) -> bool {
+    let side = volume.status.as_ref().and_then(|status| status.node.as_ref());
+    side.is_some_and(|side| side.attached && side.name == agent.settings.node.as_str())
+}

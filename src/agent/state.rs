@@ -1,0 +1,140 @@
+//! What all parts of an agent share: settings, the volumes assigned to the node, and who waits for which.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kube::runtime::reflector::Store;
+use kube::{Client, ResourceExt};
+use tokio::sync::{Notify, OwnedMutexGuard, watch};
+use tokio::time::Instant;
+
+use super::{Place, Settings};
+use crate::admin::Admin;
+use crate::api::PoolVolume;
+use crate::domain::{Access, VolumeId};
+
+/// A volume that is mounted on this node and held by a claim.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Mounted {
+    pub(super) path: PathBuf,
+    pub(super) device_numbers: String,
+    pub(super) access: Access,
+}
+
+/// One agent; clones share everything.
+#[derive(Clone)]
+pub(super) struct Agent<E> {
+    pub(super) client: Client,
+    pub(super) ec2: E,
+    pub(super) place: Place,
+    pub(super) settings: Arc<Settings>,
+    pub(super) volumes: Store<PoolVolume>,
+    pub(super) admin: Admin,
+    wake: Arc<Notify>,
+    mounted: watch::Sender<BTreeMap<VolumeId, Mounted>>,
+    requested: watch::Sender<BTreeSet<VolumeId>>,
+    locks: Arc<Mutex<BTreeMap<VolumeId, Arc<tokio::sync::Mutex<()>>>>>,
+    /// Device names that were asked for and may not be listed by EC2 yet.
+    pub(super) names_in_flight: Arc<tokio::sync::Mutex<BTreeMap<VolumeId, String>>>,
+}
+
+impl<E> Agent<E> {
+    pub(super) fn new(
+        client: Client,
+        ec2: E,
+        place: Place,
+        settings: Settings,
+        volumes: Store<PoolVolume>,
+        admin: Admin,
+        wake: Arc<Notify>,
+    ) -> Self {
+        Self {
+            client,
+            ec2,
+            place,
+            settings: Arc::new(settings),
+            volumes,
+            admin,
+            wake,
+            mounted: watch::Sender::default(),
+            requested: watch::Sender::default(),
+            locks: Arc::default(),
+            names_in_flight: Arc::default(),
+        }
+    }
+
+    /// Has the volumes looked at again.
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Returns when there is a reason to look at the volumes again. Cancel safe.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// One operation a volume at a time.
+    pub(super) async fn lock(&self, volume: &VolumeId) -> OwnedMutexGuard<()> {
+        let lock = guard(&self.locks).entry(volume.clone()).or_default().clone();
+        lock.lock_owned().await
+    }
+
+    /// Publishes that a volume can be bound, or no longer can.
+    pub(super) fn set_mounted(&self, volume: &VolumeId, mounted: Option<Mounted>) {
+        self.mounted.send_if_modified(|all| {
+            let before = match mounted.clone() {
+                Some(mounted) => all.insert(volume.clone(), mounted),
+                None => all.remove(volume),
+            };
+            before != mounted
+        });
+    }
+
+    /// Volumes that pods on this node wait for.
+    pub(super) fn requested(&self) -> watch::Receiver<BTreeSet<VolumeId>> {
+        self.requested.subscribe()
+    }
+
+    /// Waits until a volume is mounted; the error says what it waited for, in words for the pod's events.
+    pub(super) async fn wait_for_mount(&self, volume: &VolumeId, longest: Duration) -> Result<Mounted, String> {
+        let mut mounted = self.mounted.subscribe();
+        if let Some(found) = mounted.borrow_and_update().get(volume).cloned() {
+            return Ok(found);
+        }
+        self.requested.send_if_modified(|all| all.insert(volume.clone()));
+        let deadline = Instant::now() + longest;
+        let found = tokio::time::timeout_at(deadline, mounted.wait_for(|all| all.contains_key(volume))).await;
+        let found = found.ok().and_then(Result::ok).and_then(|all| all.get(volume).cloned());
+        self.requested.send_if_modified(|all| all.remove(volume));
+        found.ok_or_else(|| self.what_is_missing(volume))
+    }
+
+    fn what_is_missing(&self, id: &VolumeId) -> String {
+        let Some(volume) = self.assigned(id) else {
+            return format!(
+                "{id} is not assigned to node {}; another node still holds it, or its claim is not dispatched",
+                self.settings.node
+            );
+        };
+        let error = volume.status.as_ref().and_then(|status| status.node.as_ref()?.error.clone());
+        let reason = error.unwrap_or_else(|| "it is being attached".to_owned());
+        format!("{id} ({}) is not mounted yet: {reason}", volume.name_any())
+    }
+
+    /// The object of an EBS volume, when it is assigned to this node.
+    pub(super) fn assigned(&self, id: &VolumeId) -> Option<Arc<PoolVolume>> {
+        let has_id = |volume: &&Arc<PoolVolume>| volume_id(volume).as_ref() == Some(id);
+        self.volumes.state().iter().find(has_id).cloned()
+    }
+}
+
+/// The EBS volume of an object, once EC2 has given one.
+pub(super) fn volume_id(volume: &PoolVolume) -> Option<VolumeId> {
+    volume.status.as_ref()?.cloud.as_ref()?.volume_id.as_deref().map(VolumeId::new)
+}
+
+fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

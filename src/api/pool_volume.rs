@@ -1,0 +1,139 @@
+//! `PoolVolume`: one EBS volume of a pool, written by the controller and, for its own side, by one agent.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{ClaimRef, Phase};
+
+/// One EBS volume of a pool. The controller makes and deletes these objects; people read them.
+#[derive(Clone, CustomResource, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[kube(
+    group = "volumedispatcher.io",
+    version = "v1alpha1",
+    kind = "PoolVolume",
+    namespaced,
+    status = "PoolVolumeStatus",
+    derive = "PartialEq",
+    shortname = "pvol",
+    category = "volumedispatcher",
+    doc = "One EBS volume of a pool. The controller makes and deletes these objects; people read them.",
+    selectable = ".spec.nodeName",
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Zone", type_ = "string", json_path = ".spec.zone"),
+    printcolumn(name = "Generation", type_ = "integer", json_path = ".spec.origin.generation"),
+    printcolumn(name = "Node", type_ = "string", json_path = ".spec.nodeName"),
+    printcolumn(name = "Claim", type_ = "string", json_path = ".spec.claimRef.name"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "VolumeID", type_ = "string", json_path = ".status.cloud.volumeID", priority = 1),
+    printcolumn(name = "Init%", type_ = "integer", json_path = ".status.cloud.initializedPercent", priority = 1),
+    printcolumn(name = "Mounted", type_ = "boolean", json_path = ".status.node.mounted", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolVolumeSpec {
+    /// The pool it belongs to, in the same namespace.
+    pub pool_ref: PoolRef,
+    /// The availability zone of the volume. Example: us-east-1a.
+    pub zone: String,
+    /// Its number in the pool, part of its name.
+    pub slot: u32,
+    /// What it is filled from.
+    pub origin: Origin,
+    /// Size of the EBS volume in GiB.
+    #[serde(rename = "sizeGiB")]
+    pub size_gib: u32,
+    /// The node whose agent shall attach and mount it. Default: none, it is detached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
+    /// The claim that holds it. Default: none, it is free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_ref: Option<ClaimRef>,
+    /// True once it must never be handed out again. Default: false.
+    #[serde(default)]
+    pub retired: bool,
+}
+
+/// The pool of a volume.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolRef {
+    /// Name of the pool.
+    pub name: String,
+    /// UID of the pool, so that a later pool of the same name is not mistaken for this one.
+    pub uid: String,
+}
+
+/// What a volume is filled from.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Origin {
+    /// The EBS snapshot.
+    #[serde(rename = "snapshotID")]
+    pub snapshot_id: String,
+    /// The generation of its content.
+    pub generation: u64,
+}
+
+/// Where the volume is: the controller writes `phase` and `cloud`, the agent of its node writes `node`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolVolumeStatus {
+    /// Where it is in its life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// The EC2 side, written by the controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<CloudStatus>,
+    /// The node's side, written by the agent of that node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeStatus>,
+}
+
+/// The EC2 side of a volume.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CloudStatus {
+    /// The EBS volume; unset until EC2 has given one.
+    #[serde(rename = "volumeID", default, skip_serializing_if = "Option::is_none")]
+    pub volume_id: Option<String>,
+    /// The state that EC2 reports. Example: available.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Percent of its blocks that EC2 has loaded from the snapshot, 0 to 100.
+    #[serde(default)]
+    pub initialized_percent: u8,
+    /// When the volume was asked for, stored before the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_time: Option<Time>,
+    /// Since when EC2 no longer lists the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<Time>,
+    /// What EC2 last refused or failed, with the fix where we know one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The node's side of a volume.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStatus {
+    /// The node that reports.
+    pub name: String,
+    /// The instance that the volume is attached to.
+    #[serde(rename = "instanceID")]
+    pub instance_id: String,
+    /// Whether EC2 shows it attached to the instance.
+    pub attached: bool,
+    /// The device that carries the volume's serial number. Example: nvme1n1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Whether its filesystem is mounted on the node.
+    pub mounted: bool,
+    /// How many pods have it published.
+    #[serde(default)]
+    pub published: u32,
+    /// What fails at present, with the fix where we know one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}

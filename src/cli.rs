@@ -1,0 +1,128 @@
+//! The command line: the only file that names a flag or an environment variable.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::agent::{self, DeviceTree};
+use crate::controller;
+use crate::domain::NodeName;
+use crate::telemetry::LogFormat;
+
+/// Keeps pools of filled, identical EBS volumes ready for pods.
+#[derive(Debug, Parser)]
+#[command(name = "volume-dispatcher", version, about, long_about = None)]
+pub struct Cli {
+    /// What is logged, as tracing directives. Example: info,volume_dispatcher=debug.
+    #[arg(long, global = true, env = "LOG", default_value = "info")]
+    pub log: String,
+    /// How log lines look.
+    #[arg(long, global = true, env = "LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+    /// What to run.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The modes of the program.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Keep pools filled and claims served. One replica leads; the others wait.
+    Controller(ControllerArgs),
+    /// Attach, mount and hand out volumes on this node.
+    Agent(AgentArgs),
+    /// Print the custom resource definitions, or write them to a folder.
+    Crds(CrdsArgs),
+}
+
+/// Where EC2 is and whose resources are ours.
+#[derive(Args, Debug)]
+pub struct Ec2Args {
+    /// Name of this cluster, in the tag of everything we make in EC2. No two clusters of an account may share it.
+    #[arg(long, env = "CLUSTER_NAME")]
+    pub cluster_name: String,
+    /// AWS region. Default: as the AWS SDK finds it; for an agent, the region of its node.
+    #[arg(long, env = "AWS_REGION")]
+    pub region: Option<String>,
+    /// Where EC2 is, when it is not the region's own endpoint.
+    #[arg(long, env = "AWS_ENDPOINT_URL")]
+    pub endpoint_url: Option<String>,
+}
+
+/// Arguments of the controller.
+#[derive(Args, Debug)]
+pub struct ControllerArgs {
+    /// EC2.
+    #[command(flatten)]
+    pub ec2: Ec2Args,
+    /// Namespace of the leader Lease.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "volume-dispatcher")]
+    pub namespace: String,
+    /// Name of this replica, unique among them.
+    #[arg(long, env = "POD_NAME")]
+    pub identity: String,
+    /// Address of health and metrics.
+    #[arg(long, env = "ADMIN_ADDRESS", default_value = "0.0.0.0:8080")]
+    pub admin_address: SocketAddr,
+}
+
+/// Arguments of the agent.
+#[derive(Args, Debug)]
+pub struct AgentArgs {
+    /// EC2.
+    #[command(flatten)]
+    pub ec2: Ec2Args,
+    /// Name of the node.
+    #[arg(long, env = "NODE_NAME")]
+    pub node_name: String,
+    /// The kubelet's folder; must be the same path in the container as on the node.
+    #[arg(long, env = "KUBELET_DIR", default_value = "/var/lib/kubelet")]
+    pub kubelet_dir: PathBuf,
+    /// The folder below which volumes are mounted; must be the same path in the container as on the node.
+    #[arg(long, env = "STATE_DIR", default_value = "/var/lib/volume-dispatcher")]
+    pub state_dir: PathBuf,
+    /// Where device nodes are.
+    #[arg(long, env = "DEV_DIR", default_value = "/dev")]
+    pub dev_dir: PathBuf,
+    /// Where the kernel describes devices.
+    #[arg(long, env = "SYS_DIR", default_value = "/sys")]
+    pub sys_dir: PathBuf,
+    /// Address of health and metrics.
+    #[arg(long, env = "ADMIN_ADDRESS", default_value = "0.0.0.0:8081")]
+    pub admin_address: SocketAddr,
+}
+
+/// Arguments of `crds`.
+#[derive(Args, Debug)]
+pub struct CrdsArgs {
+    /// Write one file a definition into this folder instead of printing.
+    #[arg(long)]
+    pub write: Option<PathBuf>,
+}
+
+impl ControllerArgs {
+    /// What the controller is told.
+    pub fn settings(&self) -> controller::Settings {
+        controller::Settings {
+            cluster: self.ec2.cluster_name.clone(),
+            namespace: self.namespace.clone(),
+            identity: self.identity.clone(),
+            admin_address: self.admin_address,
+        }
+    }
+}
+
+impl AgentArgs {
+    /// What the agent is told.
+    pub fn settings(&self) -> agent::Settings {
+        agent::Settings {
+            node: NodeName::new(self.node_name.as_str()),
+            kubelet: self.kubelet_dir.clone(),
+            state: self.state_dir.clone(),
+            devices: DeviceTree { dev: self.dev_dir.clone(), sys: self.sys_dir.clone() },
+            cluster: self.ec2.cluster_name.clone(),
+            admin_address: self.admin_address,
+        }
+    }
+}

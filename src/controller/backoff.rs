@@ -1,0 +1,61 @@
+//! Per-object exponential back-off: a failing object waits, all others go on.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The first wait.
+const FIRST: Duration = Duration::from_secs(1);
+/// The longest wait: a cause that a person removes is noticed within five minutes.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// When each failing object may be tried again.
+#[derive(Debug, Default)]
+pub struct Backoff {
+    waiting: Mutex<HashMap<String, (u32, Instant)>>,
+}
+
+impl Backoff {
+    /// Whether the object may be tried now.
+    pub fn is_due(&self, object: &str) -> bool {
+        self.lock().get(object).is_none_or(|(_, due)| *due <= Instant::now())
+    }
+
+    /// Doubles the wait of the object and returns it.
+    pub fn failed(&self, object: &str) -> Duration {
+        let mut waiting = self.lock();
+        let (failures, due) = waiting.entry(object.to_owned()).or_insert((0, Instant::now()));
+        let wait = FIRST.saturating_mul(1 << (*failures).min(16)).min(LONGEST);
+        *failures += 1;
+        *due = Instant::now() + wait;
+        wait
+    }
+
+    /// Forgets the failures of the object.
+    pub fn succeeded(&self, object: &str) {
+        self.lock().remove(object);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (u32, Instant)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_doubles_up_to_five_minutes_and_ends_with_success() {
+        let backoff = Backoff::default();
+        let waits: Vec<u64> = (0..10).map(|_| backoff.failed("web-0").as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
+        assert!(!backoff.is_due("web-0") && backoff.is_due("web-1"));
+        tokio::time::advance(LONGEST).await;
+        assert!(backoff.is_due("web-0"));
+        backoff.succeeded("web-0");
+        assert_eq!(backoff.failed("web-0"), FIRST);
+    }
+}

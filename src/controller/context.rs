@@ -1,0 +1,83 @@
+//! What every part of the controller has at hand.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::{Api, Client, Resource};
+use tracing::debug;
+
+use crate::api::{PoolVolume, VolumePool};
+use crate::domain::{ObjectKey, Reason};
+use crate::metrics::Metrics;
+
+use super::stores::Stores;
+
+/// Clients, stores and names.
+#[derive(Clone)]
+pub struct Context<E> {
+    /// The API server.
+    pub client: Client,
+    /// EC2.
+    pub ec2: E,
+    /// The cluster whose tag our EC2 resources carry.
+    pub cluster: String,
+    /// What is watched.
+    pub stores: Stores,
+    /// What is measured.
+    pub metrics: Metrics,
+    /// Where events are written.
+    pub recorder: Recorder,
+    /// The last words about each object, so that the same is not said again and again.
+    pub said: Arc<Mutex<HashMap<String, String>>>,
+}
+
+impl<E> Context<E> {
+    /// The volumes of a namespace.
+    pub fn volumes(&self, namespace: &str) -> Api<PoolVolume> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// The pools of a namespace.
+    pub fn pools(&self, namespace: &str) -> Api<VolumePool> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Says something about an object in an event, once until something else is said about it.
+    pub async fn say(&self, object: &ObjectReference, is_warning: bool, reason: Reason, message: &str) {
+        let words = format!("{reason} {message}");
+        let topic = object.uid.clone().unwrap_or_default();
+        let known = self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(topic, words.clone());
+        if known.as_ref() == Some(&words) {
+            return;
+        }
+        let event = Event {
+            type_: if is_warning { EventType::Warning } else { EventType::Normal },
+            reason: reason.to_string(),
+            note: Some(message.to_owned()),
+            action: reason.to_string(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, object).await {
+            debug!(%error, "an event was not written");
+        }
+    }
+
+    /// The reference under which events about a pool are written.
+    pub fn reference(pool: &VolumePool) -> ObjectReference {
+        pool.object_ref(&())
+    }
+
+    /// The reference under which events about a claim are written.
+    pub fn claim_reference(key: &ObjectKey, uid: &str) -> ObjectReference {
+        ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("PersistentVolumeClaim".to_owned()),
+            namespace: Some(key.namespace.clone()),
+            name: Some(key.name.clone()),
+            uid: Some(uid.to_owned()),
+            ..ObjectReference::default()
+        }
+    }
+}

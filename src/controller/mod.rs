@@ -1,0 +1,93 @@
+//! The controller: one leader that keeps pools filled (`supply`) and claims served (`demand`).
+
+mod backoff;
+mod context;
+mod demand;
+mod error;
+mod parse;
+mod stores;
+mod supply;
+mod sweep;
+mod volume_write;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::{Api, Client};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tracing::info;
+
+use crate::admin::Admin;
+use crate::ec2::Ec2;
+use crate::k8s::lease::Elector;
+use crate::metrics::Metrics;
+use crate::shutdown;
+
+use context::Context;
+use stores::Stores;
+use supply::Sweeper;
+
+/// Name of the Lease.
+const LEASE_NAME: &str = "volume-dispatcher-controller";
+
+/// What a controller must be told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The cluster whose tag our EC2 resources carry; no two clusters of an account may share it.
+    pub cluster: String,
+    /// The namespace of the Lease.
+    pub namespace: String,
+    /// The name of this replica, unique among them.
+    pub identity: String,
+    /// Where health and metrics are served.
+    pub admin_address: std::net::SocketAddr,
+}
+
+/// Runs until SIGTERM, or until leadership is lost, which is an error: the process must not go on.
+pub async fn run<E: Ec2>(ec2: E, settings: Settings) -> anyhow::Result<()> {
+    let client = Client::try_default().await.context("there is no way to the API server; run in a pod, or set KUBECONFIG")?;
+    let metrics = Metrics::default();
+    let admin = Admin::serve(settings.admin_address, metrics.clone()).await?;
+    let (supply_wake, demand_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let mut tasks = JoinSet::new();
+    let stores = Stores::watch(&client, &mut tasks, &supply_wake, &demand_wake);
+    stores.ready().await?;
+    admin.set_ready();
+    let reporter = Reporter { controller: "volume-dispatcher".to_owned(), instance: Some(settings.identity.clone()) };
+    let context = Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        client: client.clone(),
+        ec2,
+        cluster: settings.cluster.clone(),
+        stores,
+        metrics,
+        said: Arc::default(),
+    };
+    let mut elector = Elector::new(Api::namespaced(client, &settings.namespace), LEASE_NAME, &settings.identity);
+    tokio::select! {
+        () = elector.acquire() => {}
+        () = shutdown::requested() => return Ok(()),
+    }
+    lead(&mut tasks, context, supply_wake, demand_wake);
+    tokio::select! {
+        () = shutdown::requested() => {
+            tasks.shutdown().await;
+            elector.release().await;
+            info!("stopped, and gave the lease back");
+            Ok(())
+        }
+        () = elector.keep() => Err(anyhow::anyhow!("leadership was lost; another replica goes on")),
+        ended = tasks.join_next() => Err(anyhow::anyhow!("a part of the controller ended: {ended:?}")),
+    }
+}
+
+fn lead<E: Ec2>(tasks: &mut JoinSet<()>, context: Context<E>, supply_wake: Arc<Notify>, demand_wake: Arc<Notify>) {
+    let kick = Arc::new(Notify::new());
+    let (sweeps_sender, sweeps) = watch::channel(None);
+    let (interest, interest_receiver) = watch::channel(sweep::Interest::default());
+    tasks.spawn(sweep::run(context.ec2.clone(), context.cluster.clone(), interest_receiver, kick.clone(), sweeps_sender));
+    tasks.spawn(supply::run(context.clone(), Sweeper { sweeps, interest, kick }, supply_wake));
+    tasks.spawn(demand::run(context, demand_wake));
+}

@@ -1,0 +1,73 @@
+//! Everything that the controller watches, in memory.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::runtime::reflector::Store;
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::api::{PoolNode, PoolVolume, VolumePool};
+use crate::domain::ObjectKey;
+use crate::k8s::watch::{Wakers, reflect};
+
+/// The stores of all kinds, each filled by its own watch.
+#[derive(Clone)]
+pub struct Stores {
+    /// Pools.
+    pub pools: Store<VolumePool>,
+    /// Volumes of pools.
+    pub volumes: Store<PoolVolume>,
+    /// Agents.
+    pub pool_nodes: Store<PoolNode>,
+    /// Nodes.
+    pub nodes: Store<Node>,
+    /// Claims of all classes.
+    pub claims: Store<PersistentVolumeClaim>,
+    /// PersistentVolumes of all drivers.
+    pub pvs: Store<PersistentVolume>,
+    /// Classes.
+    pub classes: Store<StorageClass>,
+}
+
+impl Stores {
+    /// Starts all watches; each change wakes supply, demand or both.
+    pub fn watch(client: &Client, tasks: &mut JoinSet<()>, supply: &Arc<Notify>, demand: &Arc<Notify>) -> Self {
+        let both = Wakers::new([supply.clone(), demand.clone()]);
+        let demand = Wakers::new([demand.clone()]);
+        let config = watcher::Config::default;
+        Self {
+            pools: reflect(tasks, Api::all(client.clone()), config(), both.clone()),
+            volumes: reflect(tasks, Api::all(client.clone()), config(), both.clone()),
+            pool_nodes: reflect(tasks, Api::all(client.clone()), config(), demand.clone()),
+            nodes: reflect(tasks, Api::all(client.clone()), config(), both),
+            claims: reflect(tasks, Api::all(client.clone()), config(), demand.clone()),
+            pvs: reflect(tasks, Api::all(client.clone()), config(), demand.clone()),
+            classes: reflect(tasks, Api::all(client.clone()), config(), demand),
+        }
+    }
+
+    /// Waits until every store has listed everything once.
+    pub async fn ready(&self) -> anyhow::Result<()> {
+        let lost = "a watch ended before it had listed everything";
+        let all = tokio::try_join!(
+            self.pools.wait_until_ready(),
+            self.volumes.wait_until_ready(),
+            self.pool_nodes.wait_until_ready(),
+            self.nodes.wait_until_ready(),
+            self.claims.wait_until_ready(),
+            self.pvs.wait_until_ready(),
+            self.classes.wait_until_ready(),
+        );
+        all.map(drop).map_err(|error| anyhow::anyhow!("{lost}: {error}"))
+    }
+
+    /// A volume by its key.
+    pub fn volume(&self, key: &ObjectKey) -> Option<Arc<PoolVolume>> {
+        let reference = kube::runtime::reflector::ObjectRef::new(&key.name).within(&key.namespace);
+        self.volumes.get(&reference)
+    }
+}

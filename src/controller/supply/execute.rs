@@ -1,0 +1,220 @@
+//! Carries out what the plan says: one match over the closed set of effects, each harmless when done twice.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Resource, ResourceExt};
+use serde_json::json;
+use tracing::{info, warn};
+
+use crate::api::keys::{FINALIZER, LABEL_POOL, MANAGER_CONTROLLER};
+use crate::api::pool_volume::{Origin as ApiOrigin, PoolRef};
+use crate::api::volume_pool::SnapshotIntent;
+use crate::api::{CloudStatus, PoolVolume, PoolVolumeSpec, VolumePool};
+use crate::controller::backoff::Backoff;
+use crate::controller::context::Context;
+use crate::controller::error::Error;
+use crate::controller::parse;
+use crate::controller::volume_write::{edit_spec, store_cloud};
+use crate::domain::cloud::Tags;
+use crate::domain::tags::{TAG_CLUSTER, TAG_GENERATION, TAG_NAME, TAG_POOL, TAG_POOL_UID, TAG_VOLUME_UID};
+use crate::domain::{GiB, ObjectKey, Reason, VolumeId, Zone};
+use crate::ec2::{Ec2, create_volume_request};
+use crate::k8s::write::{Outcome, apply_status, delete_exactly, outcome};
+use crate::plan::{Action, Origin, PoolSeen, VolumeRequest};
+
+/// Starts the effects in order; one that fails waits for itself only. Says whether anything was changed.
+pub(super) async fn all<E: Ec2>(context: &Context<E>, backoff: &Backoff, pool: &VolumePool, seen: &PoolSeen, actions: Vec<Action>) -> bool {
+    let mut changed = false;
+    for action in actions {
+        let (name, object) = (name_of(&action), format!("{} {}", name_of(&action), object_of(&action, seen)));
+        if !backoff.is_due(&object) {
+            continue;
+        }
+        match one(context, pool, seen, &action).await {
+            Ok(Outcome::Done) => {
+                backoff.succeeded(&object);
+                context.metrics.count(name, "done");
+                changed = true;
+            }
+            Ok(Outcome::Stale) => context.metrics.count(name, "stale"),
+            Err(error) => {
+                let wait = backoff.failed(&object);
+                context.metrics.count(name, "failed");
+                warn!(pool = %seen.pool.key, action = name, %error, retry_in_seconds = wait.as_secs(), "failed and is tried again");
+                failed(context, pool, &action, &error).await;
+            }
+        }
+    }
+    changed
+}
+
+async fn one<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: &PoolSeen, action: &Action) -> Result<Outcome, Error> {
+    match action {
+        Action::AddPoolFinalizer => set_finalizers(context, pool, &[FINALIZER]).await,
+        Action::RemovePoolFinalizer => set_finalizers(context, pool, &[]).await,
+        Action::CreateSnapshot { volume, generation } => create_snapshot(context, pool, volume, *generation).await,
+        Action::DeleteSnapshot(proof) => {
+            context.ec2.delete_snapshot(proof.id()).await?;
+            info!(pool = %seen.pool.key, snapshot_id = %proof.id(), "deleted a snapshot");
+            Ok(Outcome::Done)
+        }
+        Action::CreatePoolVolume { slot, zone, size, origin } => {
+            let volume = pool_volume(pool, *slot, zone, *size, origin);
+            Ok(outcome(context.volumes(&seen.pool.key.namespace).create(&PostParams::default(), &volume).await)?)
+        }
+        Action::CreateVolume(request) => create_volume(context, pool, request).await,
+        Action::Unassign(key) => edit_spec(context, key, None, |spec| spec.node_name = None).await,
+        Action::DeletePoolVolume { key, uid, resource_version } => {
+            Ok(delete_exactly(&context.volumes(&key.namespace), &key.name, uid.as_str(), Some(resource_version)).await?)
+        }
+        Action::DeleteVolume { key, proof } => delete_volume(context, pool, key, proof.id()).await,
+        Action::RemoveVolumeFinalizer(key) => remove_volume_finalizer(context, key).await,
+    }
+}
+
+async fn set_finalizers<E: Ec2>(context: &Context<E>, pool: &VolumePool, ours: &[&str]) -> Result<Outcome, Error> {
+    let others = pool.finalizers().iter().map(String::as_str).filter(|finalizer| *finalizer != FINALIZER);
+    let all: Vec<&str> = others.chain(ours.iter().copied()).collect();
+    let patch = json!({"metadata": {"resourceVersion": pool.resource_version(), "finalizers": all}});
+    let api = context.pools(&pool.namespace().unwrap_or_default());
+    Ok(outcome(api.patch(&pool.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await)?)
+}
+
+/// Stores the intent with a compare-and-swap, then asks. A second controller, or this one after a crash, sees the
+/// intent and looks for the snapshot instead of making another.
+async fn create_snapshot<E: Ec2>(context: &Context<E>, pool: &VolumePool, volume: &VolumeId, generation: u64) -> Result<Outcome, Error> {
+    let mut status = pool.status.clone().unwrap_or_default();
+    status.snapshot_intent = Some(SnapshotIntent { generation, time: Time(parse::now()) });
+    let api = context.pools(&pool.namespace().unwrap_or_default());
+    if apply_status(&api, MANAGER_CONTROLLER, pool, &status).await? == Outcome::Stale {
+        return Ok(Outcome::Stale);
+    }
+    let mut tags = pool_tags(pool, &context.cluster, generation);
+    tags.insert(TAG_NAME.to_owned(), format!("{} generation {generation}", parse::key_of(pool)));
+    let snapshot = context.ec2.create_snapshot(volume, &tags).await?;
+    info!(pool = %parse::key_of(pool), snapshot_id = %snapshot.id, volume_id = %volume, generation, "asked for a snapshot");
+    let message = format!("asked for snapshot {} of {volume}, generation {generation}", snapshot.id);
+    context.say(&Context::<E>::reference(pool), false, Reason::SnapshotCreated, &message).await;
+    Ok(Outcome::Done)
+}
+
+/// Stores when it was asked for, then asks with a token made of the object's UID, then stores the id.
+async fn create_volume<E: Ec2>(context: &Context<E>, pool: &VolumePool, request: &VolumeRequest) -> Result<Outcome, Error> {
+    let Some(volume) = context.stores.volume(&request.key) else { return Ok(Outcome::Stale) };
+    let mut cloud = volume.status.as_ref().and_then(|status| status.cloud.clone()).unwrap_or_default();
+    if cloud.requested_time.is_none() {
+        cloud.requested_time = Some(Time(parse::now()));
+        return store_cloud(context, &volume, cloud).await;
+    }
+    let template = &pool.spec.template;
+    let mut call = create_volume_request(request.uid.as_str(), &request.zone, &request.origin.snapshot, request.size);
+    call.volume_type = template.volume_type.as_str().to_owned();
+    call.iops = template.iops;
+    call.throughput = template.throughput;
+    call.encrypted = template.encrypted;
+    call.kms_key_id.clone_from(&template.kms_key_id);
+    call.initialization_rate = template.initialization_rate;
+    call.tags = pool_tags(pool, &context.cluster, request.origin.generation);
+    call.tags.insert(TAG_VOLUME_UID.to_owned(), request.uid.to_string());
+    call.tags.insert(TAG_NAME.to_owned(), request.key.to_string());
+    let made = context.ec2.create_volume(&call).await?;
+    info!(pool = %parse::key_of(pool), volume_id = %made.id, zone = %made.zone, "asked for a volume");
+    let message = format!("asked for volume {} for {} in {}", made.id, request.key.name, made.zone);
+    context.say(&Context::<E>::reference(pool), false, Reason::VolumeCreated, &message).await;
+    let made = CloudStatus { volume_id: Some(made.id.to_string()), error: None, ..cloud };
+    store_cloud(context, &volume, made).await
+}
+
+async fn delete_volume<E: Ec2>(context: &Context<E>, pool: &VolumePool, key: &ObjectKey, id: &VolumeId) -> Result<Outcome, Error> {
+    let Some(volume) = context.stores.volume(key) else { return Ok(Outcome::Stale) };
+    context.ec2.delete_volume(id).await?;
+    info!(pool = %parse::key_of(pool), volume_id = %id, "deleted a volume");
+    let message = format!("deleted volume {id} of {}", key.name);
+    context.say(&Context::<E>::reference(pool), false, Reason::VolumeDeleted, &message).await;
+    let stored = volume.status.as_ref().and_then(|status| status.cloud.clone()).unwrap_or_default();
+    let accepted = CloudStatus { volume_id: Some(id.to_string()), state: Some(parse::STATE_DELETING.to_owned()), ..stored };
+    store_cloud(context, &volume, accepted).await
+}
+
+async fn remove_volume_finalizer<E: Ec2>(context: &Context<E>, key: &ObjectKey) -> Result<Outcome, Error> {
+    let Some(volume) = context.stores.volume(key) else { return Ok(Outcome::Stale) };
+    let others: Vec<&String> = volume.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
+    let patch = json!({"metadata": {"resourceVersion": volume.resource_version(), "finalizers": others}});
+    let api = context.volumes(&key.namespace);
+    Ok(outcome(api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await)?)
+}
+
+/// The object of a volume: made before EC2 is asked, so that a crash leaves a trace.
+pub(in crate::controller) fn pool_volume(pool: &VolumePool, slot: u32, zone: &Zone, size: GiB, origin: &Origin) -> PoolVolume {
+    let owner = OwnerReference { controller: Some(true), block_owner_deletion: None, ..pool.controller_owner_ref(&()).unwrap_or_default() };
+    PoolVolume {
+        metadata: ObjectMeta {
+            name: Some(format!("{}-{slot}", pool.name_any())),
+            namespace: pool.namespace(),
+            labels: Some([(LABEL_POOL.to_owned(), pool.name_any())].into()),
+            finalizers: Some(vec![FINALIZER.to_owned()]),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        },
+        spec: PoolVolumeSpec {
+            pool_ref: PoolRef { name: pool.name_any(), uid: pool.uid().unwrap_or_default() },
+            zone: zone.to_string(),
+            slot,
+            origin: ApiOrigin { snapshot_id: origin.snapshot.to_string(), generation: origin.generation },
+            size_gib: size.0,
+            node_name: None,
+            claim_ref: None,
+            retired: false,
+        },
+        status: None,
+    }
+}
+
+/// Tags that prove whose a resource is. The user's come first, so that they can never stand for ours.
+fn pool_tags(pool: &VolumePool, cluster: &str, generation: u64) -> Tags {
+    let mut tags = pool.spec.template.tags.clone();
+    tags.insert(TAG_CLUSTER.to_owned(), cluster.to_owned());
+    tags.insert(TAG_POOL.to_owned(), parse::key_of(pool).to_string());
+    tags.insert(TAG_POOL_UID.to_owned(), pool.uid().unwrap_or_default());
+    tags.insert(TAG_GENERATION.to_owned(), generation.to_string());
+    tags
+}
+
+/// Makes a failure visible where the user looks: on the volume it is about, and as an event of the pool.
+async fn failed<E: Ec2>(context: &Context<E>, pool: &VolumePool, action: &Action, error: &Error) {
+    let reason = if matches!(action, Action::CreateVolume(_)) { Reason::VolumeFailed } else { Reason::Ec2Failed };
+    context.say(&Context::<E>::reference(pool), true, reason, &error.to_string()).await;
+    let Action::CreateVolume(request) = action else { return };
+    let Some(volume) = context.stores.volume(&request.key) else { return };
+    let stored = volume.status.as_ref().and_then(|status| status.cloud.clone()).unwrap_or_default();
+    let cloud = CloudStatus { error: Some(error.to_string()), ..stored };
+    if let Err(error) = store_cloud(context, &volume, cloud).await {
+        warn!(volume = %request.key, %error, "the failure was not stored");
+    }
+}
+
+fn name_of(action: &Action) -> &'static str {
+    match action {
+        Action::AddPoolFinalizer => "AddPoolFinalizer",
+        Action::RemovePoolFinalizer => "RemovePoolFinalizer",
+        Action::CreateSnapshot { .. } => "CreateSnapshot",
+        Action::DeleteSnapshot(_) => "DeleteSnapshot",
+        Action::CreatePoolVolume { .. } => "CreatePoolVolume",
+        Action::CreateVolume(_) => "CreateVolume",
+        Action::Unassign(_) => "Unassign",
+        Action::DeletePoolVolume { .. } => "DeletePoolVolume",
+        Action::DeleteVolume { .. } => "DeleteVolume",
+        Action::RemoveVolumeFinalizer(_) => "RemoveVolumeFinalizer",
+    }
+}
+
+fn object_of(action: &Action, seen: &PoolSeen) -> String {
+    match action {
+        Action::AddPoolFinalizer | Action::RemovePoolFinalizer | Action::CreateSnapshot { .. } => seen.pool.key.to_string(),
+        Action::DeleteSnapshot(proof) => proof.id().to_string(),
+        Action::CreatePoolVolume { slot, .. } => format!("{}-{slot}", seen.pool.key),
+        Action::CreateVolume(request) => request.key.to_string(),
+        Action::Unassign(key) | Action::RemoveVolumeFinalizer(key) => key.to_string(),
+        Action::DeletePoolVolume { key, .. } | Action::DeleteVolume { key, .. } => key.to_string(),
+    }
+}

@@ -1,0 +1,175 @@
+//! Writes how a pool and its volumes stand: only what changed, only on the version that was judged.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as ApiCondition, Time};
+use kube::ResourceExt;
+
+use crate::api::keys::{LABEL_NODE, LABEL_POOL, MANAGER_CONTROLLER};
+use crate::api::volume_pool::{SnapshotStatus, SourceStatus, ZoneStatus};
+use crate::api::{CloudStatus, PoolVolume, VolumePool, VolumePoolStatus};
+use crate::controller::context::Context;
+use crate::controller::error::Error;
+use crate::controller::parse;
+use crate::controller::volume_write::{forget_node, store_status};
+use crate::domain::{Phase, SnapshotState, VolumeState};
+use crate::ec2::Ec2;
+use crate::k8s::write::{Outcome, apply_status};
+use crate::metrics::PoolLabels;
+use crate::plan::{Condition, Finding, PoolSeen, Report, VolumeReport, generation_of};
+
+/// Publishes a pool and each of its volumes. A stale write is skipped: the newer version wakes us again.
+pub(super) async fn pool<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: &PoolSeen, report: &Report) -> Result<(), Error> {
+    for (key, life) in &report.volumes {
+        if let Some(volume) = context.stores.volume(key) {
+            publish_volume(context, &volume, seen, life).await?;
+        }
+    }
+    measure(context, seen, report);
+    let status = status(pool, seen, report);
+    if pool.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    let api = context.pools(&seen.pool.key.namespace);
+    if apply_status(&api, MANAGER_CONTROLLER, pool, &status).await? == Outcome::Done {
+        tell(context, pool, report).await;
+    }
+    Ok(())
+}
+
+async fn publish_volume<E: Ec2>(context: &Context<E>, volume: &PoolVolume, seen: &PoolSeen, life: &VolumeReport) -> Result<(), Error> {
+    let judged = seen.volumes.iter().any(|judged| Some(judged.resource_version.as_str()) == volume.resource_version().as_deref());
+    if !judged {
+        return Ok(());
+    }
+    if life.watched_by.is_none() && volume.labels().contains_key(LABEL_NODE) {
+        forget_node(context, volume).await?;
+        return Ok(());
+    }
+    let stored = volume.status.clone().unwrap_or_default();
+    let cloud = cloud_status(&stored.cloud.clone().unwrap_or_default(), life);
+    if stored.phase != Some(life.phase) || stored.cloud.as_ref() != Some(&cloud) {
+        store_status(context, volume, life.phase, cloud).await?;
+    }
+    Ok(())
+}
+
+fn cloud_status(stored: &CloudStatus, life: &VolumeReport) -> CloudStatus {
+    let works = life.volume.is_some();
+    CloudStatus {
+        volume_id: life.volume.as_ref().map(ToString::to_string),
+        state: life.state.map(state_text).map(str::to_owned).or_else(|| stored.state.clone()),
+        initialized_percent: life.initialized_percent,
+        requested_time: stored.requested_time.clone(),
+        missing_since: life.missing_since.map(Time),
+        error: stored.error.clone().filter(|_| !works),
+    }
+}
+
+fn state_text(state: VolumeState) -> &'static str {
+    match state {
+        VolumeState::Creating => "creating",
+        VolumeState::Available => "available",
+        VolumeState::InUse => "in-use",
+        VolumeState::Deleting => parse::STATE_DELETING,
+        VolumeState::Deleted => "deleted",
+        VolumeState::Error => "error",
+        VolumeState::Unknown => "unknown",
+    }
+}
+
+fn status(pool: &VolumePool, seen: &PoolSeen, report: &Report) -> VolumePoolStatus {
+    let stored = pool.status.clone().unwrap_or_default();
+    let zone = |(name, zone): (&crate::domain::Zone, &crate::plan::report::ZoneReport)| ZoneStatus {
+        name: name.to_string(),
+        desired: zone.desired,
+        ready: zone.ready,
+        claimed: zone.claimed,
+    };
+    let claimed = seen.volumes.iter().filter(|volume| volume.claim.is_some()).count();
+    let ready = report.volumes.values().filter(|life| life.phase == Phase::Ready).count();
+    let names: Vec<&str> = report.zones.keys().map(crate::domain::Zone::as_str).collect();
+    let newest = report.newest.as_ref();
+    let newest_snapshot = report.snapshots.iter().find(|snapshot| newest.is_some_and(|origin| origin.snapshot == snapshot.id));
+    VolumePoolStatus {
+        conditions: conditions(&stored.conditions, &report.findings, pool.metadata.generation),
+        observed_generation: pool.metadata.generation,
+        replicas: count(ready),
+        selector: format!("{LABEL_POOL}={}", pool.name_any()),
+        claimed: count(claimed),
+        filling: report.zones.values().map(|zone| zone.filling).sum(),
+        total: count(seen.volumes.len()),
+        zones: report.zones.iter().map(zone).collect(),
+        zone_names: names.join(","),
+        source: report.source.as_ref().map(|source| SourceStatus {
+            id: source.id.clone(),
+            zone: source.zone.as_ref().map(ToString::to_string),
+            size_gib: source.size_gib,
+            generation: newest.map_or(0, |origin| origin.generation),
+        }),
+        snapshots: report.snapshots.iter().map(snapshot_status).collect(),
+        last_snapshot_time: newest_snapshot.and_then(|snapshot| snapshot.started).map(Time),
+        snapshot_intent: stored.snapshot_intent,
+    }
+}
+
+fn snapshot_status(snapshot: &crate::domain::CloudSnapshot) -> SnapshotStatus {
+    let state = match snapshot.state {
+        SnapshotState::Pending => "pending",
+        SnapshotState::Completed => "completed",
+        SnapshotState::Error => "error",
+        SnapshotState::Unknown => "unknown",
+    };
+    SnapshotStatus {
+        id: snapshot.id.to_string(),
+        generation: generation_of(snapshot),
+        state: state.to_owned(),
+        progress_percent: snapshot.progress_percent,
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// Conditions keep the time of their last change of status. Ready comes first, since people read it first.
+fn conditions(stored: &[ApiCondition], findings: &[Finding], spec_generation: Option<i64>) -> Vec<ApiCondition> {
+    let condition = |finding: &Finding| {
+        let status = if finding.holds { "True" } else { "False" };
+        let before = stored.iter().find(|condition| condition.type_ == finding.condition.as_str() && condition.status == status);
+        ApiCondition {
+            type_: finding.condition.as_str().to_owned(),
+            status: status.to_owned(),
+            reason: finding.reason.to_string(),
+            message: finding.message.clone(),
+            observed_generation: spec_generation,
+            last_transition_time: before.map_or_else(|| Time(parse::now()), |condition| condition.last_transition_time.clone()),
+        }
+    };
+    let mut ordered: Vec<&Finding> = findings.iter().collect();
+    ordered.sort_by_key(|finding| finding.condition);
+    ordered.into_iter().map(condition).collect()
+}
+
+/// One event when the readiness of the pool gets another reason.
+async fn tell<E: Ec2>(context: &Context<E>, pool: &VolumePool, report: &Report) {
+    let stored = pool.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    for finding in report.findings.iter().filter(|finding| matches!(finding.condition, Condition::Ready | Condition::Degraded)) {
+        let before = stored.iter().find(|condition| condition.type_ == finding.condition.as_str());
+        let is_news = before.is_none_or(|before| before.reason != finding.reason.as_str() || (before.status == "True") != finding.holds);
+        let is_warning = finding.condition == Condition::Degraded && finding.holds;
+        let is_shown = is_warning || finding.condition == Condition::Ready && finding.holds;
+        if is_news && is_shown {
+            context.say(&Context::<E>::reference(pool), is_warning, finding.reason, &finding.message).await;
+        }
+    }
+}
+
+fn measure<E: Ec2>(context: &Context<E>, seen: &PoolSeen, report: &Report) {
+    for (zone, counts) in &report.zones {
+        let states = [("desired", counts.desired), ("ready", counts.ready), ("filling", counts.filling), ("claimed", counts.claimed)];
+        for (state, number) in states {
+            let labels =
+                PoolLabels { namespace: seen.pool.key.namespace.clone(), pool: seen.pool.key.name.clone(), zone: zone.to_string(), state };
+            context.metrics.volumes.get_or_create(&labels).set(i64::from(number));
+        }
+    }
+}

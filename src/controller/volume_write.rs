@@ -1,0 +1,56 @@
+//! Guarded writes to PoolVolumes, shared by supply and demand.
+
+use kube::ResourceExt;
+use kube::api::PostParams;
+
+use crate::api::keys::{LABEL_NODE, MANAGER_CONTROLLER};
+use crate::api::{CloudStatus, PoolVolume, PoolVolumeSpec};
+use crate::domain::{ObjectKey, Phase};
+use crate::k8s::write::{Outcome, apply_status, outcome};
+
+use super::context::Context;
+use super::error::Error;
+use super::parse;
+
+/// Changes the spec of a volume only if it is the version that was judged (`None`: the one in the store).
+///
+/// The label by which agents select follows `nodeName` when that is set; it is taken off only by
+/// [`forget_node`], once the agent has let go.
+pub(super) async fn edit_spec<E>(
+    context: &Context<E>,
+    key: &ObjectKey,
+    judged: Option<&str>,
+    edit: impl FnOnce(&mut PoolVolumeSpec),
+) -> Result<Outcome, Error> {
+    let Some(seen) = context.stores.volume(key) else { return Ok(Outcome::Stale) };
+    if judged.is_some_and(|version| seen.resource_version().as_deref() != Some(version)) {
+        return Ok(Outcome::Stale);
+    }
+    let mut volume = (*seen).clone();
+    edit(&mut volume.spec);
+    if let Some(node) = volume.spec.node_name.clone() {
+        volume.labels_mut().insert(LABEL_NODE.to_owned(), node);
+    }
+    Ok(outcome(context.volumes(&key.namespace).replace(&key.name, &PostParams::default(), &volume).await)?)
+}
+
+/// Takes the label off, so that the old agent no longer watches the volume.
+pub(super) async fn forget_node<E>(context: &Context<E>, volume: &PoolVolume) -> Result<Outcome, Error> {
+    let mut volume = volume.clone();
+    volume.labels_mut().remove(LABEL_NODE);
+    let api = context.volumes(&volume.namespace().unwrap_or_default());
+    Ok(outcome(api.replace(&volume.name_any(), &PostParams::default(), &volume).await)?)
+}
+
+/// Writes the EC2 side of a volume, phase kept.
+pub(super) async fn store_cloud<E>(context: &Context<E>, volume: &PoolVolume, cloud: CloudStatus) -> Result<Outcome, Error> {
+    let phase = volume.status.as_ref().and_then(|status| status.phase).unwrap_or_default();
+    store_status(context, volume, phase, cloud).await
+}
+
+/// Writes phase and EC2 side of a volume, the controller's part of the status.
+pub(super) async fn store_status<E>(context: &Context<E>, volume: &PoolVolume, phase: Phase, cloud: CloudStatus) -> Result<Outcome, Error> {
+    let api = context.volumes(&parse::key_of(volume).namespace);
+    let status = serde_json::json!({"phase": phase, "cloud": cloud});
+    Ok(apply_status(&api, MANAGER_CONTROLLER, volume, status).await?)
+}

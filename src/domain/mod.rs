@@ -1,0 +1,16 @@
+//! Values that every other module shares: ids, sizes, cloud objects, phases, reasons. No I/O, no async, no clock.
+
+pub mod claim;
+pub mod cloud;
+pub mod ids;
+pub mod phase;
+pub mod reason;
+pub mod size;
+pub mod tags;
+
+pub use claim::{Access, ClaimRef, ReclaimPolicy};
+pub use cloud::{Attachment, AttachmentState, CloudSnapshot, CloudVolume, SnapshotState, VolumeState};
+pub use ids::{InstanceId, NodeName, ObjectKey, SnapshotId, Uid, VolumeId, Zone};
+pub use phase::Phase;
+pub use reason::Reason;
+pub use size::GiB;

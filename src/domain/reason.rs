@@ -1,0 +1,107 @@
+//! The closed set of reasons that conditions, events and metric labels share.
+
+/// Why something is as it is. The spelling is the API: it never changes its meaning.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Reason {
+    /// All that this condition speaks of is as wanted.
+    AsWanted,
+    /// The pool is being deleted.
+    Deleting,
+    /// The pool's deletion waits for claims to be released.
+    ClaimsRemain,
+    /// `spec.paused` is true.
+    Paused,
+    /// `spec.paused` is false.
+    Active,
+    /// The source volume or snapshot does not exist in this account and region.
+    SourceNotFound,
+    /// The source does not carry the tag with which its owner shares it with this pool.
+    SourceNotShared,
+    /// The source is in a state from which nothing can be copied.
+    SourceNotUsable,
+    /// `spec.template.size` is smaller than the source.
+    SizeBelowSource,
+    /// A zone of `spec.zones` has no node, so no pod could ever use its volumes.
+    ZoneHasNoNode,
+    /// A snapshot is being taken; volumes follow when it is completed.
+    SnapshotPending,
+    /// A snapshot failed; the next attempt follows.
+    SnapshotFailed,
+    /// Fewer volumes than wanted are ready; more are on their way.
+    Filling,
+    /// More volumes than wanted are ready; some are on their way out.
+    Shrinking,
+    /// EC2 refused or failed a call.
+    Ec2Failed,
+    /// The agent of the node reports an error for the volume.
+    AgentFailed,
+    /// A snapshot was asked for.
+    SnapshotCreated,
+    /// An EBS volume was asked for.
+    VolumeCreated,
+    /// An EBS volume could not be made.
+    VolumeFailed,
+    /// An EBS volume was deleted.
+    VolumeDeleted,
+    /// A claim got a volume.
+    Dispatched,
+    /// A claim waits for a volume to be ready.
+    WaitingForVolume,
+    /// The claim names a pool that does not exist.
+    PoolNotFound,
+    /// The claim's namespace may not use the pool.
+    NamespaceNotAllowed,
+    /// The claim asks for more than the pool's volumes hold.
+    RequestTooLarge,
+    /// The claim names no pool, or asks for a mode that the pool cannot give.
+    InvalidClaim,
+    /// The pool keeps no volumes in the zone of the node that was chosen for the pod.
+    ZoneNotInPool,
+    /// A released volume is ready again.
+    Recycled,
+    /// A released volume was kept.
+    Retained,
+}
+
+impl Reason {
+    /// The spelling in conditions, events and metric labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AsWanted => "AsWanted",
+            Self::Deleting => "Deleting",
+            Self::ClaimsRemain => "ClaimsRemain",
+            Self::Paused => "Paused",
+            Self::Active => "Active",
+            Self::SourceNotFound => "SourceNotFound",
+            Self::SourceNotShared => "SourceNotShared",
+            Self::SourceNotUsable => "SourceNotUsable",
+            Self::SizeBelowSource => "SizeBelowSource",
+            Self::ZoneHasNoNode => "ZoneHasNoNode",
+            Self::SnapshotPending => "SnapshotPending",
+            Self::SnapshotFailed => "SnapshotFailed",
+            Self::Filling => "Filling",
+            Self::Shrinking => "Shrinking",
+            Self::Ec2Failed => "Ec2Failed",
+            Self::AgentFailed => "AgentFailed",
+            Self::SnapshotCreated => "SnapshotCreated",
+            Self::VolumeCreated => "VolumeCreated",
+            Self::VolumeFailed => "VolumeFailed",
+            Self::VolumeDeleted => "VolumeDeleted",
+            Self::Dispatched => "Dispatched",
+            Self::WaitingForVolume => "WaitingForVolume",
+            Self::PoolNotFound => "PoolNotFound",
+            Self::NamespaceNotAllowed => "NamespaceNotAllowed",
+            Self::RequestTooLarge => "RequestTooLarge",
+            Self::InvalidClaim => "InvalidClaim",
+            Self::ZoneNotInPool => "ZoneNotInPool",
+            Self::Recycled => "Recycled",
+            Self::Retained => "Retained",
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

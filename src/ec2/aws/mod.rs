@@ -1,0 +1,210 @@
+//! The port on aws-sdk-ec2: the only place that names a type of the SDK.
+
+mod convert;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::operation::RequestId;
+use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
+
+use crate::domain::cloud::Tags;
+use crate::domain::{CloudSnapshot, CloudVolume, InstanceId, SnapshotId, VolumeId};
+
+use super::{Class, CreateVolume, Ec2, Error};
+use convert::{snapshot, volume};
+
+/// Ids in one filter. Source: EC2 API reference, `Filter`: at most 200 values.
+const IDS_PER_FILTER: usize = 200;
+/// Items in one page. Source: EC2 API reference, DescribeVolumes `MaxResults`: 5 to 1000; 500 as recommended there.
+const PAGE_SIZE: i32 = 500;
+/// The longest that one call may take with all its retries; the SDK sets no limit itself.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// EC2 of one account and region, with the credentials of the environment.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    client: Client,
+}
+
+impl Aws {
+    /// Reads credentials, region and endpoint as every AWS tool does; arguments win over the environment.
+    pub async fn connect(region: Option<String>, endpoint_url: Option<String>) -> Self {
+        let timeouts = TimeoutConfig::builder().operation_timeout(CALL_TIMEOUT).operation_attempt_timeout(CALL_TIMEOUT / 3).build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(RetryConfig::standard()).timeout_config(timeouts);
+        if let Some(region) = region {
+            loader = loader.region(Region::new(region));
+        }
+        if let Some(url) = endpoint_url {
+            loader = loader.endpoint_url(url);
+        }
+        Self { client: Client::new(&loader.load().await) }
+    }
+
+    async fn volumes(&self, object: &str, filter: Filter) -> Result<Vec<CloudVolume>, Error> {
+        let mut pages = self.client.describe_volumes().filters(filter).max_results(PAGE_SIZE).into_paginator().send();
+        let mut volumes = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failed("DescribeVolumes", object, &error))?;
+            volumes.extend(page.volumes().iter().filter_map(volume));
+        }
+        Ok(volumes)
+    }
+
+    async fn snapshots(&self, object: &str, filter: Filter) -> Result<Vec<CloudSnapshot>, Error> {
+        let mut pages = self.client.describe_snapshots().filters(filter).max_results(PAGE_SIZE).into_paginator().send();
+        let mut snapshots = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failed("DescribeSnapshots", object, &error))?;
+            snapshots.extend(page.snapshots().iter().filter_map(snapshot));
+        }
+        Ok(snapshots)
+    }
+}
+
+fn filter(name: impl Into<String>, values: impl IntoIterator<Item = String>) -> Filter {
+    Filter::builder().name(name).set_values(Some(values.into_iter().collect())).build()
+}
+
+fn tagged(resource: ResourceType, tags: &Tags) -> TagSpecification {
+    let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
+    TagSpecification::builder().resource_type(resource).set_tags(Some(tags.collect())).build()
+}
+
+fn failed<E>(action: &'static str, object: impl ToString, error: &SdkError<E>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let request_id = error.request_id().map(str::to_owned);
+    match error.as_service_error() {
+        Some(service) => Error {
+            action,
+            object: object.to_string(),
+            code: service.code().unwrap_or("Unknown").to_owned(),
+            message: service.message().unwrap_or("no message").to_owned(),
+            request_id,
+        },
+        None => {
+            let message = aws_sdk_ec2::error::DisplayErrorContext(error).to_string();
+            Error { action, object: object.to_string(), code: "Unreachable".to_owned(), message, request_id }
+        }
+    }
+}
+
+fn unexpected(action: &'static str, object: impl ToString) -> Error {
+    let message = "the answer lacks the object".to_owned();
+    Error { action, object: object.to_string(), code: "InternalError".to_owned(), message, request_id: None }
+}
+
+/// What is gone counts as done.
+fn done_when(result: Result<(), Error>, classes: &[Class]) -> Result<(), Error> {
+    result.or_else(|error| if classes.contains(&error.class()) { Ok(()) } else { Err(error) })
+}
+
+fn as_i32(number: Option<u32>) -> Option<i32> {
+    number.and_then(|number| i32::try_from(number).ok())
+}
+
+impl Ec2 for Aws {
+    async fn volumes_by_tag(&self, key: &str, value: &str) -> Result<Vec<CloudVolume>, Error> {
+        self.volumes(value, filter(format!("tag:{key}"), [value.to_owned()])).await
+    }
+
+    async fn volumes_by_id(&self, ids: &[VolumeId]) -> Result<Vec<CloudVolume>, Error> {
+        let mut found = Vec::new();
+        for chunk in ids.chunks(IDS_PER_FILTER) {
+            let ids = chunk.iter().map(ToString::to_string);
+            found.extend(self.volumes("by id", filter("volume-id", ids)).await?);
+        }
+        Ok(found)
+    }
+
+    async fn volumes_of_instance(&self, instance: &InstanceId) -> Result<Vec<CloudVolume>, Error> {
+        self.volumes(instance.as_str(), filter("attachment.instance-id", [instance.to_string()])).await
+    }
+
+    async fn initialized_percent(&self, ids: &[VolumeId]) -> Result<BTreeMap<VolumeId, u8>, Error> {
+        let mut percents = BTreeMap::new();
+        for chunk in ids.chunks(IDS_PER_FILTER) {
+            let ids = chunk.iter().map(ToString::to_string).collect();
+            let answer = self.client.describe_volume_status().set_volume_ids(Some(ids)).send().await;
+            let answer = answer.map_err(|error| failed("DescribeVolumeStatus", "by id", &error))?;
+            percents.extend(answer.volume_statuses().iter().filter_map(convert::initialized));
+        }
+        Ok(percents)
+    }
+
+    async fn snapshots_by_tag(&self, key: &str, value: &str) -> Result<Vec<CloudSnapshot>, Error> {
+        self.snapshots(value, filter(format!("tag:{key}"), [value.to_owned()])).await
+    }
+
+    async fn snapshots_by_id(&self, ids: &[SnapshotId]) -> Result<Vec<CloudSnapshot>, Error> {
+        let mut found = Vec::new();
+        for chunk in ids.chunks(IDS_PER_FILTER) {
+            let ids = chunk.iter().map(ToString::to_string);
+            found.extend(self.snapshots("by id", filter("snapshot-id", ids)).await?);
+        }
+        Ok(found)
+    }
+
+    async fn create_volume(&self, request: &CreateVolume) -> Result<CloudVolume, Error> {
+        let call = self
+            .client
+            .create_volume()
+            .client_token(&request.client_token)
+            .availability_zone(&request.zone)
+            .snapshot_id(&request.snapshot)
+            .set_size(as_i32(Some(request.size_gib)))
+            .volume_type(request.volume_type.as_str().into())
+            .set_iops(as_i32(request.iops))
+            .set_throughput(as_i32(request.throughput))
+            .set_encrypted(request.encrypted)
+            .set_kms_key_id(request.kms_key_id.clone())
+            .set_volume_initialization_rate(as_i32(request.initialization_rate))
+            .tag_specifications(tagged(ResourceType::Volume, &request.tags));
+        let made = call.send().await.map_err(|error| failed("CreateVolume", &request.snapshot, &error))?;
+        convert::created(made).ok_or_else(|| unexpected("CreateVolume", &request.snapshot))
+    }
+
+    async fn delete_volume(&self, id: &VolumeId) -> Result<(), Error> {
+        let result = self.client.delete_volume().volume_id(id.as_str()).send().await;
+        done_when(result.map(drop).map_err(|error| failed("DeleteVolume", id, &error)), &[Class::NotFound])
+    }
+
+    async fn create_snapshot(&self, volume: &VolumeId, tags: &Tags) -> Result<CloudSnapshot, Error> {
+        let call = self.client.create_snapshot().volume_id(volume.as_str()).tag_specifications(tagged(ResourceType::Snapshot, tags));
+        let made = call.send().await.map_err(|error| failed("CreateSnapshot", volume, &error))?;
+        convert::snapshot_created(made).ok_or_else(|| unexpected("CreateSnapshot", volume))
+    }
+
+    async fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), Error> {
+        let result = self.client.delete_snapshot().snapshot_id(id.as_str()).send().await;
+        done_when(result.map(drop).map_err(|error| failed("DeleteSnapshot", id, &error)), &[Class::NotFound])
+    }
+
+    async fn attach_volume(&self, id: &VolumeId, instance: &InstanceId, device: &str) -> Result<(), Error> {
+        let call = self.client.attach_volume().volume_id(id.as_str()).instance_id(instance.as_str()).device(device);
+        call.send().await.map(drop).map_err(|error| failed("AttachVolume", id, &error))
+    }
+
+    async fn detach_volume(&self, id: &VolumeId, instance: &InstanceId) -> Result<(), Error> {
+        let call = self.client.detach_volume().volume_id(id.as_str()).instance_id(instance.as_str());
+        let result = call.send().await.map(drop).map_err(|error| failed("DetachVolume", id, &error));
+        done_when(result, &[Class::NotFound, Class::WrongState])
+    }
+
+    async fn attach_limit(&self, instance: &InstanceId) -> Result<u32, Error> {
+        let answer = self.client.describe_instances().filters(filter("instance-id", [instance.to_string()])).send().await;
+        let answer = answer.map_err(|error| failed("DescribeInstances", instance, &error))?;
+        let found = answer.reservations().iter().flat_map(|reservation| reservation.instances()).next();
+        let kind = found.and_then(|instance| instance.instance_type()).ok_or_else(|| unexpected("DescribeInstances", instance))?;
+        let answer = self.client.describe_instance_types().instance_types(kind.clone()).send().await;
+        let answer = answer.map_err(|error| failed("DescribeInstanceTypes", kind.as_str(), &error))?;
+        convert::attach_limit(&answer).ok_or_else(|| unexpected("DescribeInstanceTypes", kind.as_str()))
+    }
+}

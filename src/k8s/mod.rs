@@ -1,0 +1,5 @@
+//! Kubernetes plumbing that knows nothing of pools: leadership, watches, guarded writes.
+
+pub mod lease;
+pub mod watch;
+pub mod write;

@@ -1,0 +1,67 @@
+//! Parses the command line, starts telemetry, and runs exactly one mode.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use kube::Client;
+use volume_dispatcher::cli::{AgentArgs, Cli, Command, ControllerArgs, CrdsArgs};
+use volume_dispatcher::ec2::aws::Aws;
+use volume_dispatcher::{agent, api, controller, telemetry, yaml};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("volume-dispatcher: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: Cli) -> anyhow::Result<()> {
+    telemetry::init(&cli.log, cli.log_format)?;
+    if let Command::Crds(args) = &cli.command {
+        return crds(args);
+    }
+    if let Command::Agent(_) = &cli.command {
+        agent::drop_privileges().context("cannot drop capabilities; the agent must run as root in a privileged container")?;
+    }
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.install_default().map_err(|_| anyhow::anyhow!("another TLS provider is installed"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Controller(args) => run_controller(args).await,
+            Command::Agent(args) => run_agent(args).await,
+            Command::Crds(args) => crds(&args),
+        }
+    })
+}
+
+async fn run_controller(args: ControllerArgs) -> anyhow::Result<()> {
+    let ec2 = Aws::connect(args.ec2.region.clone(), args.ec2.endpoint_url.clone()).await;
+    controller::run(ec2, args.settings()).await
+}
+
+async fn run_agent(args: AgentArgs) -> anyhow::Result<()> {
+    let settings = args.settings();
+    let client = Client::try_default().await.context("there is no way to the API server; run in a pod")?;
+    let place = agent::Place::of_node(&client, &settings.node).await?;
+    let region = args.ec2.region.clone().unwrap_or_else(|| place.region());
+    let ec2 = Aws::connect(Some(region), args.ec2.endpoint_url.clone()).await;
+    let place = place.with_limit(&ec2, &settings.cluster).await?;
+    agent::run(client, ec2, place, settings).await
+}
+
+fn crds(args: &CrdsArgs) -> anyhow::Result<()> {
+    for (file, definition) in api::definitions() {
+        let text = yaml::to_string(&definition)?;
+        match &args.write {
+            Some(folder) => std::fs::write(folder.join(file), text).with_context(|| format!("cannot write {file}"))?,
+            None => print!("---\n{text}"),
+        }
+    }
+    Ok(())
+}

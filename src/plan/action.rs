@@ -1,0 +1,104 @@
+//! Every effect that supply can ask for, as one closed enum; each is harmless when done twice.
+
+use crate::domain::{GiB, ObjectKey, SnapshotId, Uid, VolumeId, Zone};
+
+use super::observation::Origin;
+
+/// One effect. The plan leaves no choices: all that is needed is in the action.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Put our finalizer on the pool, before anything exists in EC2.
+    AddPoolFinalizer,
+    /// Let the pool go: nothing of it is left.
+    RemovePoolFinalizer,
+    /// Take a snapshot of the source. Idempotent by the stored intent and the generation tag.
+    CreateSnapshot {
+        /// The source.
+        volume: VolumeId,
+        /// The generation that it will hold.
+        generation: u64,
+    },
+    /// Delete a snapshot of the pool.
+    DeleteSnapshot(DeletionProof<SnapshotId>),
+    /// Make a PoolVolume object. Idempotent by its name.
+    CreatePoolVolume {
+        /// Its number.
+        slot: u32,
+        /// Its zone.
+        zone: Zone,
+        /// Its size.
+        size: GiB,
+        /// What it is filled from.
+        origin: Origin,
+    },
+    /// Ask EC2 for the volume of a PoolVolume. Idempotent by a client token made of the object's UID.
+    CreateVolume(VolumeRequest),
+    /// Order the agent to unmount and detach.
+    Unassign(ObjectKey),
+    /// Delete a PoolVolume object; refused by the API server when it changed since it was seen.
+    DeletePoolVolume {
+        /// The object.
+        key: ObjectKey,
+        /// Its UID.
+        uid: Uid,
+        /// The version that was judged.
+        resource_version: String,
+    },
+    /// Delete an EBS volume of a PoolVolume that is being deleted.
+    DeleteVolume {
+        /// The object.
+        key: ObjectKey,
+        /// That it is ours and free.
+        proof: DeletionProof<VolumeId>,
+    },
+    /// Let a PoolVolume go: its EBS volume is gone, or is kept on purpose.
+    RemoveVolumeFinalizer(ObjectKey),
+}
+
+/// What EC2 is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VolumeRequest {
+    /// The PoolVolume that it is for.
+    pub key: ObjectKey,
+    /// Its UID, from which the client token is made.
+    pub uid: Uid,
+    /// Its zone.
+    pub zone: Zone,
+    /// Its size.
+    pub size: GiB,
+    /// What it is filled from.
+    pub origin: Origin,
+}
+
+/// Evidence that a resource is ours and unused. Only `plan::safety` can make one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeletionProof<Id> {
+    id: Id,
+}
+
+impl<Id> DeletionProof<Id> {
+    /// For `plan::safety` alone, after its checks.
+    pub(super) fn after_checks(id: Id) -> Self {
+        Self { id }
+    }
+
+    /// The resource that may be deleted.
+    pub fn id(&self) -> &Id {
+        &self.id
+    }
+}
+
+impl Action {
+    /// Whether it changes anything in EC2.
+    pub fn writes_to_ec2(&self) -> bool {
+        match self {
+            Self::CreateSnapshot { .. } | Self::DeleteSnapshot(_) | Self::CreateVolume(_) | Self::DeleteVolume { .. } => true,
+            Self::AddPoolFinalizer
+            | Self::RemovePoolFinalizer
+            | Self::CreatePoolVolume { .. }
+            | Self::Unassign(_)
+            | Self::DeletePoolVolume { .. }
+            | Self::RemoveVolumeFinalizer(_) => false,
+        }
+    }
+}

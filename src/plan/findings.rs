@@ -1,0 +1,102 @@
+//! The conditions of a pool: what holds, what does not, and the fix.
+
+use crate::domain::Reason;
+
+use super::capacity::Zones;
+use super::observation::PoolSeen;
+use super::report::{Condition, Finding};
+use super::snapshots::Stock;
+use super::source::Judged;
+
+/// All conditions; `Ready` last, since it repeats the first of the others that does not hold.
+pub(super) fn of(seen: &PoolSeen, source: &Judged, stock: &Stock, zones: &Zones) -> Vec<Finding> {
+    let mut findings = vec![of_source(source), of_snapshot(source, stock), of_filling(seen, zones)];
+    let ready = match findings.iter().find(|finding| !finding.holds) {
+        Some(first) => Finding { condition: Condition::Ready, ..first.clone() },
+        None => Finding::new(Condition::Ready, true, Reason::AsWanted, format!("{} volumes are ready", seen.pool.replicas)),
+    };
+    findings.extend([of_failures(seen, source, stock, zones), of_pause(seen), ready]);
+    findings
+}
+
+fn of_source(source: &Judged) -> Finding {
+    match source {
+        Ok(usable) => Finding::new(Condition::SourceReady, true, Reason::AsWanted, format!("{} can be copied", usable.id)),
+        Err(blocked) => Finding::new(Condition::SourceReady, false, blocked.reason, blocked.message.clone()),
+    }
+}
+
+fn of_snapshot(source: &Judged, stock: &Stock) -> Finding {
+    let condition = Condition::SnapshotFresh;
+    match (&stock.newest, stock.pending_percent) {
+        (Some(origin), _) => {
+            let message = format!("{} holds generation {}", origin.snapshot, origin.generation);
+            Finding::new(condition, true, Reason::AsWanted, message)
+        }
+        (None, Some(percent)) => {
+            let message = format!("the first snapshot is {percent} % stored; volumes are made when it is completed");
+            Finding::new(condition, false, Reason::SnapshotPending, message)
+        }
+        (None, None) if stock.failed => {
+            Finding::new(condition, false, Reason::SnapshotFailed, "the snapshot failed in EC2; another is taken")
+        }
+        (None, None) => match source {
+            Ok(_) => Finding::new(condition, false, Reason::SnapshotPending, "the first snapshot is being asked for"),
+            Err(blocked) => Finding::new(condition, false, blocked.reason, blocked.message.clone()),
+        },
+    }
+}
+
+fn of_filling(seen: &PoolSeen, zones: &Zones) -> Finding {
+    if let Some(finding) = of_nodeless_zones(zones, Condition::PoolFilled, false) {
+        return finding;
+    }
+    let ready: u32 = zones.values().map(|zone| zone.ready).sum();
+    let wanted = seen.pool.replicas;
+    let lacking = zones.values().any(|zone| zone.ready < zone.desired) || ready < wanted;
+    let surplus = zones.values().any(|zone| zone.ready + zone.filling > zone.desired);
+    match (lacking, surplus) {
+        (true, _) => Finding::new(Condition::PoolFilled, false, Reason::Filling, format!("{ready} of {wanted} volumes are ready")),
+        (false, true) => {
+            Finding::new(Condition::PoolFilled, true, Reason::Shrinking, format!("{ready} volumes are ready, {wanted} are wanted"))
+        }
+        (false, false) => Finding::new(Condition::PoolFilled, true, Reason::AsWanted, format!("{ready} of {wanted} volumes are ready")),
+    }
+}
+
+fn of_nodeless_zones(zones: &Zones, condition: Condition, holds: bool) -> Option<Finding> {
+    let nodeless: Vec<&str> = zones.iter().filter(|(_, zone)| !zone.has_node).map(|(name, _)| name.as_str()).collect();
+    let names = nodeless.join(", ");
+    let message = format!("spec.zones: no node is in {names}, so nothing is made there; add nodes or take the zone out of spec.zones");
+    (!nodeless.is_empty()).then(|| Finding::new(condition, holds, Reason::ZoneHasNoNode, message))
+}
+
+fn of_failures(seen: &PoolSeen, source: &Judged, stock: &Stock, zones: &Zones) -> Finding {
+    let degraded = |reason, message: String| Finding::new(Condition::Degraded, true, reason, message);
+    if let Err(blocked) = source {
+        return degraded(blocked.reason, blocked.message.clone());
+    }
+    if let Some(finding) = of_nodeless_zones(zones, Condition::Degraded, true) {
+        return finding;
+    }
+    if stock.failed {
+        return degraded(Reason::SnapshotFailed, "the snapshot failed in EC2; another is taken".to_owned());
+    }
+    for volume in seen.volumes_by_key().into_values() {
+        if let Some(error) = &volume.recorded.error {
+            return degraded(Reason::Ec2Failed, format!("{}: {error}", volume.key.name));
+        }
+        if let Some((node, error)) = volume.node.as_ref().and_then(|side| Some((&side.node, side.error.as_ref()?))) {
+            return degraded(Reason::AgentFailed, format!("{} on node {node}: {error}", volume.key.name));
+        }
+    }
+    Finding::new(Condition::Degraded, false, Reason::AsWanted, "nothing fails")
+}
+
+fn of_pause(seen: &PoolSeen) -> Finding {
+    if seen.pool.paused {
+        let message = "spec.paused is true: nothing is changed in EC2; ready volumes can still be claimed";
+        return Finding::new(Condition::Paused, true, Reason::Paused, message);
+    }
+    Finding::new(Condition::Paused, false, Reason::Active, "spec.paused is false")
+}

@@ -1,0 +1,62 @@
+//! Pure decisions: what was seen goes in, what to do and why not goes out. No clock, no I/O, no `Result`.
+//!
+//! Supply (`supply`) keeps the promised number of volumes ready; its steps run in the order in which they
+//! are listed in [`supply`], because a step may only count on what earlier steps have settled. Demand
+//! (`dispatch`, `release`) gives ready volumes to claims and takes them back.
+
+pub mod action;
+mod capacity;
+mod deletion;
+pub mod demand;
+mod dispatch;
+mod findings;
+pub mod observation;
+mod release;
+pub mod report;
+mod safety;
+mod snapshots;
+mod source;
+mod volumes;
+
+use jiff::{SignedDuration, Timestamp};
+
+pub use action::{Action, DeletionProof, VolumeRequest};
+pub use demand::{ClaimSeen, DemandAction, DemandSeen, Offer, PvSeen, demand};
+pub use observation::{NodeSide, Origin, PoolSeen, PoolWanted, Recorded, Source, SourceSeen, VolumeSeen};
+pub use release::pv_name;
+pub use report::{Condition, Finding, Report, VolumeReport};
+pub use safety::VISIBILITY;
+pub use snapshots::generation_of;
+
+/// What to do for one pool, and how it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Effects in the order in which they must be started. At most one EC2 write a volume.
+    pub actions: Vec<Action>,
+    /// What is published whether or not anything is done.
+    pub report: Report,
+}
+
+/// Decides the next step for one pool: deletion, source, snapshots, each volume's own life, then capacity.
+pub fn supply(seen: &PoolSeen, now: Timestamp) -> Plan {
+    let mut actions = Vec::new();
+    let lives = volumes::plan(seen, now, &mut actions);
+    if seen.pool.deleting {
+        let finding = deletion::plan(seen, &lives, &mut actions);
+        return Plan { actions, report: report::of_deletion(seen, lives, finding) };
+    }
+    deletion::guard(seen, &mut actions);
+    let source = source::judge(seen);
+    let stock = snapshots::plan(seen, &source, now, &mut actions);
+    let zones = capacity::plan(seen, &source, &stock, &lives, &mut actions);
+    let report = report::of(seen, lives, source, stock, zones);
+    if seen.pool.paused {
+        actions.retain(|action| !action.writes_to_ec2());
+    }
+    Plan { actions, report }
+}
+
+/// How long ago `then` was; zero when clocks disagree.
+fn age(now: Timestamp, then: Timestamp) -> SignedDuration {
+    now.duration_since(then).max(SignedDuration::ZERO)
+}

@@ -1,0 +1,170 @@
+//! What was seen of one pool, parsed into values: the whole input of the supply plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::domain::{ClaimRef, CloudSnapshot, CloudVolume, GiB, NodeName, ObjectKey, Phase, SnapshotId, Uid, VolumeId, Zone};
+
+/// Everything that the plan for one pool depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolSeen {
+    /// When EC2 was asked: what was made later cannot be in these answers.
+    pub observed: Timestamp,
+    /// What the user asked for.
+    pub pool: PoolWanted,
+    /// What EC2 says of the source.
+    pub source: SourceSeen,
+    /// Snapshots that carry this pool's UID, in any order.
+    pub snapshots: Vec<CloudSnapshot>,
+    /// The pool's volumes, in any order.
+    pub volumes: Vec<VolumeSeen>,
+    /// Zones in which at least one node exists.
+    pub zones_with_nodes: BTreeSet<Zone>,
+}
+
+/// The parsed spec of a pool, and what of its metadata and stored intent matters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolWanted {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// UID, the root of all ownership proofs.
+    pub uid: Uid,
+    /// The cluster whose tag our resources carry.
+    pub cluster: String,
+    /// Whether its deletion was asked for.
+    pub deleting: bool,
+    /// Whether our finalizer is on it.
+    pub has_finalizer: bool,
+    /// Whether every EC2 write is stopped.
+    pub paused: bool,
+    /// Volumes to keep ready and unclaimed.
+    pub replicas: u32,
+    /// Where the content comes from.
+    pub source: Source,
+    /// Wanted size of each volume; none: the source's.
+    pub size: Option<GiB>,
+    /// Wanted zones; empty: the source's.
+    pub zones: Vec<Zone>,
+    /// Whether EC2 resources are kept when the pool is deleted.
+    pub retain_on_deletion: bool,
+    /// The snapshot that was decided on last, and when.
+    pub snapshot_intent: Option<(u64, Timestamp)>,
+}
+
+/// Where the content of a pool comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Source {
+    /// A volume, of which snapshots are taken.
+    Volume(VolumeId),
+    /// A fixed snapshot.
+    Snapshot(SnapshotId),
+}
+
+/// What EC2 says of the source.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceSeen {
+    /// There is no such resource.
+    Missing,
+    /// The source volume.
+    Volume(CloudVolume),
+    /// The source snapshot.
+    Snapshot(CloudSnapshot),
+}
+
+/// A snapshot and the generation of its content.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Origin {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// The generation.
+    pub generation: u64,
+}
+
+/// One PoolVolume joined with what EC2 and its agent say of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VolumeSeen {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// UID: one object is one attempt to make one EBS volume.
+    pub uid: Uid,
+    /// The version that decisions were made on; writes with an older one are refused.
+    pub resource_version: String,
+    /// The name of its pool.
+    pub pool: String,
+    /// Its number in the pool.
+    pub slot: u32,
+    /// Its zone.
+    pub zone: Zone,
+    /// Its size.
+    pub size: GiB,
+    /// What it is filled from.
+    pub origin: Origin,
+    /// The claim that holds it.
+    pub claim: Option<ClaimRef>,
+    /// The node that shall attach it.
+    pub node_name: Option<NodeName>,
+    /// Whether its deletion was asked for.
+    pub deleting: bool,
+    /// Whether it must never be handed out again.
+    pub retired: bool,
+    /// The phase that was published last.
+    pub phase: Option<Phase>,
+    /// What we stored of EC2's answers.
+    pub recorded: Recorded,
+    /// The EBS volume as of this sweep, found by id or by our tag.
+    pub cloud: Option<CloudVolume>,
+    /// Percent of blocks loaded, as of this sweep or as stored.
+    pub initialized_percent: u8,
+    /// What the agent reports.
+    pub node: Option<NodeSide>,
+}
+
+/// What is stored in a PoolVolume about its EBS volume.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recorded {
+    /// The volume that EC2 gave.
+    pub volume: Option<VolumeId>,
+    /// When it was asked for.
+    pub requested: Option<Timestamp>,
+    /// Since when EC2 does not list it.
+    pub missing_since: Option<Timestamp>,
+    /// Whether EC2 accepted its deletion.
+    pub deletion_accepted: bool,
+    /// What EC2 last refused.
+    pub error: Option<String>,
+}
+
+/// What the agent of a node reports about a volume.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct NodeSide {
+    /// The node.
+    pub node: String,
+    /// Whether EC2 shows it attached there.
+    pub attached: bool,
+    /// Whether its filesystem is mounted.
+    pub mounted: bool,
+    /// How many pods have it.
+    pub published: u32,
+    /// What fails at present.
+    pub error: Option<String>,
+}
+
+impl VolumeSeen {
+    /// Whether no agent has anything of it.
+    pub fn is_off_nodes(&self) -> bool {
+        self.node_name.is_none() && self.node.is_none()
+    }
+
+    /// Whether a claim may have it now.
+    pub fn is_claimable(&self) -> bool {
+        self.phase == Some(Phase::Ready) && self.claim.is_none() && !self.deleting && !self.retired
+    }
+}
+
+impl PoolSeen {
+    /// Volumes by key, so that the plan does not depend on the order of a listing.
+    pub fn volumes_by_key(&self) -> BTreeMap<&ObjectKey, &VolumeSeen> {
+        self.volumes.iter().map(|volume| (&volume.key, volume)).collect()
+    }
+}

@@ -1,0 +1,169 @@
+//! How a pool stands: counts, phases and conditions, ready to be published.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::domain::{CloudSnapshot, NodeName, ObjectKey, Phase, Reason, VolumeId, Zone};
+
+use super::capacity::Zones;
+use super::findings;
+use super::observation::{Origin, PoolSeen, VolumeSeen};
+use super::snapshots::Stock;
+use super::source::Judged;
+use super::volumes::Lives;
+
+/// Types of conditions on a pool.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Condition {
+    /// The pool keeps its promise: the sum of the others.
+    Ready,
+    /// The source exists, is shared with the pool and fits.
+    SourceReady,
+    /// There is a completed snapshot to fill from.
+    SnapshotFresh,
+    /// As many volumes are ready as were asked for.
+    PoolFilled,
+    /// Something failed and is being retried.
+    Degraded,
+    /// Changes in EC2 are stopped by the user.
+    Paused,
+}
+
+impl Condition {
+    /// The spelling in `status.conditions`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::SourceReady => "SourceReady",
+            Self::SnapshotFresh => "SnapshotFresh",
+            Self::PoolFilled => "PoolFilled",
+            Self::Degraded => "Degraded",
+            Self::Paused => "Paused",
+        }
+    }
+}
+
+/// One condition and why it is so.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// Which condition.
+    pub condition: Condition,
+    /// Whether it holds.
+    pub holds: bool,
+    /// Why.
+    pub reason: Reason,
+    /// Why, in a sentence that names the field and the fix where there is one.
+    pub message: String,
+}
+
+impl Finding {
+    /// Joins the parts.
+    pub fn new(condition: Condition, holds: bool, reason: Reason, message: impl Into<String>) -> Self {
+        Self { condition, holds, reason, message: message.into() }
+    }
+}
+
+/// How a pool stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// The source that was judged usable: id, zone, size in GiB.
+    pub source: Option<SourceReport>,
+    /// The newest completed snapshot.
+    pub newest: Option<Origin>,
+    /// Snapshots of the pool, newest first.
+    pub snapshots: Vec<CloudSnapshot>,
+    /// Counts by zone.
+    pub zones: BTreeMap<Zone, ZoneReport>,
+    /// Each volume.
+    pub volumes: BTreeMap<ObjectKey, VolumeReport>,
+    /// Conditions, `Ready` last, since it is the sum of the others.
+    pub findings: Vec<Finding>,
+    /// Whether something moves in EC2, so that it is worth looking again soon.
+    pub is_moving: bool,
+}
+
+/// A usable source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceReport {
+    /// Its id.
+    pub id: String,
+    /// Its zone; none for a snapshot.
+    pub zone: Option<Zone>,
+    /// Its size in GiB.
+    pub size_gib: u32,
+}
+
+/// Counts of a zone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ZoneReport {
+    /// Volumes that shall be ready.
+    pub desired: u32,
+    /// Volumes that are.
+    pub ready: u32,
+    /// Volumes that are being made.
+    pub filling: u32,
+    /// Volumes that a claim holds.
+    pub claimed: u32,
+}
+
+/// How a volume stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VolumeReport {
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Its EBS volume.
+    pub volume: Option<VolumeId>,
+    /// The state that EC2 reports, none when it lists nothing.
+    pub state: Option<crate::domain::VolumeState>,
+    /// Percent of blocks loaded.
+    pub initialized_percent: u8,
+    /// Since when EC2 does not list it.
+    pub missing_since: Option<Timestamp>,
+    /// The node whose agents must watch it: wanted, or not yet let go.
+    pub watched_by: Option<NodeName>,
+}
+
+impl VolumeReport {
+    pub(super) fn of(volume: &VolumeSeen, phase: Phase, observed: Timestamp) -> Self {
+        let known = volume.recorded.volume.clone();
+        let was_there = known.is_some() && volume.recorded.requested.is_none_or(|requested| requested < observed);
+        let missing = was_there && volume.cloud.is_none();
+        Self {
+            phase,
+            volume: volume.cloud.as_ref().map(|cloud| cloud.id.clone()).or(known),
+            state: volume.cloud.as_ref().map(|cloud| cloud.state),
+            initialized_percent: volume.initialized_percent,
+            missing_since: missing.then(|| volume.recorded.missing_since.unwrap_or(observed)),
+            watched_by: volume.node_name.clone().or_else(|| volume.node.as_ref().map(|side| NodeName::new(side.node.clone()))),
+        }
+    }
+}
+
+pub(super) fn of(seen: &PoolSeen, lives: Lives, source: Judged, stock: Stock, zones: Zones) -> Report {
+    let findings = findings::of(seen, &source, &stock, &zones);
+    let source = source.ok().map(|usable| SourceReport { id: usable.id, zone: usable.zone, size_gib: usable.source_size.0 });
+    let zone_report = |count: super::capacity::ZoneCount| ZoneReport {
+        desired: count.desired,
+        ready: count.ready,
+        filling: count.filling,
+        claimed: count.claimed,
+    };
+    let zones: BTreeMap<_, _> = zones.into_iter().map(|(zone, count)| (zone, zone_report(count))).collect();
+    let is_moving = stock.pending_percent.is_some() || seen.pool.snapshot_intent.is_some() && stock.newest.is_none() || moves(&lives);
+    Report { source, newest: stock.newest, snapshots: newest_first(seen), zones, volumes: lives, findings, is_moving }
+}
+
+pub(super) fn of_deletion(seen: &PoolSeen, lives: Lives, finding: Finding) -> Report {
+    Report { snapshots: newest_first(seen), volumes: lives, findings: vec![finding], is_moving: true, ..Report::default() }
+}
+
+fn moves(lives: &Lives) -> bool {
+    lives.values().any(|life| !matches!(life.phase, Phase::Ready | Phase::Claimed | Phase::Retained) || life.missing_since.is_some())
+}
+
+fn newest_first(seen: &PoolSeen) -> Vec<CloudSnapshot> {
+    let mut snapshots = seen.snapshots.clone();
+    snapshots.sort_by_key(|snapshot| std::cmp::Reverse((super::snapshots::generation_of(snapshot), snapshot.id.clone())));
+    snapshots
+}

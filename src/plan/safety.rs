@@ -1,0 +1,31 @@
+//! The chain of checks that every deletion in EC2 must pass. Nothing else can make a [`DeletionProof`].
+
+use jiff::SignedDuration;
+
+use crate::domain::tags::{TAG_CLUSTER, TAG_POOL_UID, TAG_VOLUME_UID};
+use crate::domain::{CloudSnapshot, CloudVolume, SnapshotId, VolumeId, VolumeState};
+
+use super::action::DeletionProof;
+use super::observation::{PoolWanted, VolumeSeen};
+
+/// How long EC2 may fail to list something that exists. A resource that is unseen for less is unknown, not absent.
+///
+/// Source: EC2 developer guide, "Eventual consistency": changes are usually visible within seconds; a minute
+/// leaves an order of magnitude.
+pub const VISIBILITY: SignedDuration = SignedDuration::from_secs(60);
+
+/// Proof for the EBS volume of a PoolVolume: our three tags match, no claim, no agent and no instance has it.
+pub(super) fn may_delete_volume(pool: &PoolWanted, volume: &VolumeSeen, cloud: &CloudVolume) -> Option<DeletionProof<VolumeId>> {
+    let tag_is = |key: &str, value: &str| cloud.tags.get(key).is_some_and(|found| found == value);
+    let ours = tag_is(TAG_CLUSTER, &pool.cluster) && tag_is(TAG_POOL_UID, pool.uid.as_str()) && tag_is(TAG_VOLUME_UID, volume.uid.as_str());
+    let unused = volume.claim.is_none() && volume.is_off_nodes() && cloud.live_attachments().next().is_none();
+    let deletable = matches!(cloud.state, VolumeState::Available | VolumeState::Error);
+    (volume.deleting && ours && unused && deletable).then(|| DeletionProof::after_checks(cloud.id.clone()))
+}
+
+/// Proof for a snapshot of a pool that is being deleted: our tags match, and no volume is being made from it.
+pub(super) fn may_delete_snapshot(pool: &PoolWanted, snapshot: &CloudSnapshot) -> Option<DeletionProof<SnapshotId>> {
+    let tag_is = |key: &str, value: &str| snapshot.tags.get(key).is_some_and(|found| found == value);
+    let ours = tag_is(TAG_CLUSTER, &pool.cluster) && tag_is(TAG_POOL_UID, pool.uid.as_str());
+    (pool.deleting && ours).then(|| DeletionProof::after_checks(snapshot.id.clone()))
+}

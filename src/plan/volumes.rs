@@ -1,0 +1,123 @@
+//! The life of each volume: its phase, and the one next step that it needs by itself.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::{CloudVolume, ObjectKey, Phase, VolumeState};
+
+use super::action::{Action, VolumeRequest};
+use super::observation::{PoolSeen, PoolWanted, VolumeSeen};
+use super::report::VolumeReport;
+use super::{VISIBILITY, age, safety};
+
+/// How long a failed volume stays visible before its replacement is made, so that a lasting failure is no hot loop.
+const FAILURE_REST: SignedDuration = SignedDuration::from_secs(30);
+
+/// What each volume is, by key.
+pub(super) type Lives = BTreeMap<ObjectKey, VolumeReport>;
+
+/// Gives each volume its phase and at most one action.
+pub(super) fn plan(seen: &PoolSeen, now: Timestamp, actions: &mut Vec<Action>) -> Lives {
+    let mut lives = Lives::new();
+    for volume in seen.volumes_by_key().into_values() {
+        let (phase, action) = next(&seen.pool, volume, now);
+        actions.extend(action);
+        lives.insert(volume.key.clone(), VolumeReport::of(volume, phase, seen.observed));
+    }
+    lives
+}
+
+fn next(pool: &PoolWanted, volume: &VolumeSeen, now: Timestamp) -> (Phase, Option<Action>) {
+    if volume.deleting {
+        return (Phase::Deleting, deletion_step(pool, volume, now));
+    }
+    match &volume.cloud {
+        Some(cloud) => (phase_of(volume, cloud), repair_step(volume, cloud, now)),
+        None if volume.recorded.volume.is_some() => missing(volume, now),
+        None if volume.retired || pool.deleting => (Phase::Pending, None),
+        None => (Phase::Pending, Some(Action::CreateVolume(request(volume)))),
+    }
+}
+
+fn request(volume: &VolumeSeen) -> VolumeRequest {
+    VolumeRequest {
+        key: volume.key.clone(),
+        uid: volume.uid.clone(),
+        zone: volume.zone.clone(),
+        size: volume.size,
+        origin: volume.origin.clone(),
+    }
+}
+
+fn phase_of(volume: &VolumeSeen, cloud: &CloudVolume) -> Phase {
+    match cloud.state {
+        VolumeState::Error | VolumeState::Deleting | VolumeState::Deleted => return Phase::Failed,
+        VolumeState::Creating | VolumeState::Unknown => return Phase::Creating,
+        VolumeState::Available | VolumeState::InUse => {}
+    }
+    match () {
+        () if volume.initialized_percent < 100 => Phase::Initializing,
+        () if volume.retired => Phase::Retained,
+        () if volume.claim.is_some() && volume.node_name.is_none() && volume.node.is_some() => Phase::Releasing,
+        () if volume.claim.is_some() => Phase::Claimed,
+        () if volume.is_off_nodes() && cloud.is_free() => Phase::Ready,
+        () => Phase::Releasing,
+    }
+}
+
+/// A volume whose creation failed in EC2 is replaced as a whole: one object is one attempt.
+fn repair_step(volume: &VolumeSeen, cloud: &CloudVolume, now: Timestamp) -> Option<Action> {
+    let failed = cloud.state == VolumeState::Error && volume.claim.is_none();
+    let rested = volume.recorded.requested.is_none_or(|requested| age(now, requested) >= FAILURE_REST);
+    (failed && rested).then(|| delete_object(volume))
+}
+
+/// A volume that EC2 does not list may be hidden by a lagging read; only after [`VISIBILITY`] it counts as lost.
+fn missing(volume: &VolumeSeen, now: Timestamp) -> (Phase, Option<Action>) {
+    let lost = volume.recorded.missing_since.is_some_and(|since| age(now, since) >= VISIBILITY);
+    if !lost {
+        return (volume.phase.filter(|phase| *phase != Phase::Ready).unwrap_or(Phase::Creating), None);
+    }
+    let replaceable = volume.claim.is_none() && volume.is_off_nodes() && !volume.retired;
+    (Phase::Failed, replaceable.then(|| delete_object(volume)))
+}
+
+pub(super) fn delete_object(volume: &VolumeSeen) -> Action {
+    Action::DeletePoolVolume { key: volume.key.clone(), uid: volume.uid.clone(), resource_version: volume.resource_version.clone() }
+}
+
+/// Deletion in order: no claim, off the nodes, deleted in EC2, forgotten.
+fn deletion_step(pool: &PoolWanted, volume: &VolumeSeen, now: Timestamp) -> Option<Action> {
+    if volume.claim.is_some() {
+        return None;
+    }
+    if volume.node_name.is_some() {
+        return Some(Action::Unassign(volume.key.clone()));
+    }
+    if volume.node.is_some() {
+        return None;
+    }
+    let keep_in_ec2 = pool.deleting && pool.retain_on_deletion;
+    match &volume.cloud {
+        _ if keep_in_ec2 => Some(Action::RemoveVolumeFinalizer(volume.key.clone())),
+        Some(cloud) if cloud.state == VolumeState::Deleted => Some(Action::RemoveVolumeFinalizer(volume.key.clone())),
+        Some(cloud) => {
+            let proof = safety::may_delete_volume(pool, volume, cloud)?;
+            Some(Action::DeleteVolume { key: volume.key.clone(), proof })
+        }
+        None => is_gone(volume, now).then(|| Action::RemoveVolumeFinalizer(volume.key.clone())),
+    }
+}
+
+/// Whether an unlisted volume is really gone: its deletion was accepted, it was never asked for, or nobody has
+/// listed it for longer than a read can lag.
+fn is_gone(volume: &VolumeSeen, now: Timestamp) -> bool {
+    let recorded = &volume.recorded;
+    match (&recorded.volume, recorded.requested) {
+        _ if recorded.deletion_accepted => true,
+        (Some(_), _) => recorded.missing_since.is_some_and(|since| age(now, since) >= VISIBILITY),
+        (None, Some(requested)) => age(now, requested) >= VISIBILITY,
+        (None, None) => true,
+    }
+}
