@@ -1,5 +1,6 @@
 //! Parses the command line, starts telemetry, and runs exactly one mode.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -60,8 +61,16 @@ fn crds(args: &CrdsArgs) -> anyhow::Result<()> {
         let text = yaml::to_string(&definition)?;
         match &args.write {
             Some(folder) => std::fs::write(folder.join(file), text).with_context(|| format!("cannot write {file}"))?,
-            None => print!("---\n{text}"),
+            None => print_document(&text)?,
         }
     }
     Ok(())
+}
+
+/// Ends quietly when the reader has seen enough.
+fn print_document(text: &str) -> anyhow::Result<()> {
+    match write!(std::io::stdout(), "---\n{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }

@@ -73,8 +73,19 @@ fn is_static(program: &[u8]) -> bool {
     !names(b"/ld-linux") && !names(b"/ld-musl")
 }
 
-/// Makes sure that every needed program is there; installs what is missing on Debian and Ubuntu.
+/// Makes sure that every program that a cluster needs is there.
 pub(crate) async fn ensure_installed(report: &(dyn Fn(&str) + Sync)) -> Result<()> {
+    install(missing, report).await
+}
+
+/// Makes sure that programs are there, given with the Debian packages that have them; installs what is missing on
+/// Debian and Ubuntu, and elsewhere names the line that would.
+pub async fn ensure_programs(programs: &[(&'static str, &'static str)], report: &(dyn Fn(&str) + Sync)) -> Result<()> {
+    let absent = || programs.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect();
+    install(absent, report).await
+}
+
+async fn install(missing: impl Fn() -> Vec<&'static str>, report: &(dyn Fn(&str) + Sync)) -> Result<()> {
     let packages = missing();
     if packages.is_empty() {
         return Ok(());

@@ -4,7 +4,7 @@ mod execute;
 mod observe;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tracing::warn;
@@ -28,7 +28,7 @@ pub async fn run<E: Ec2>(context: Context<E>, wake: Arc<Notify>) {
         for action in plan::demand(&observe::everything(&context)) {
             let (name, object) = execute::label(&action);
             let object = format!("{name} {object}");
-            if !backoff.is_due(&object) {
+            if !backoff.is_due(&object, Instant::now()) {
                 continue;
             }
             match execute::one(&context, &action).await {
@@ -38,7 +38,7 @@ pub async fn run<E: Ec2>(context: Context<E>, wake: Arc<Notify>) {
                 }
                 Ok(Outcome::Stale) => context.metrics.count(name, "stale"),
                 Err(error) => {
-                    let wait = backoff.failed(&object);
+                    let wait = backoff.failed(&object, Instant::now());
                     context.metrics.count(name, "failed");
                     warn!(action = name, %object, %error, retry_in_seconds = wait.as_secs(), "failed and is tried again");
                 }

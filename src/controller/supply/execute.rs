@@ -1,5 +1,7 @@
 //! Carries out what the plan says: one match over the closed set of effects, each harmless when done twice.
 
+use std::time::Instant;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
@@ -27,7 +29,7 @@ pub(super) async fn all<E: Ec2>(context: &Context<E>, backoff: &Backoff, pool: &
     let mut changed = false;
     for action in actions {
         let (name, object) = (name_of(&action), format!("{} {}", name_of(&action), object_of(&action, seen)));
-        if !backoff.is_due(&object) {
+        if !backoff.is_due(&object, Instant::now()) {
             continue;
         }
         match one(context, pool, seen, &action).await {
@@ -38,7 +40,7 @@ pub(super) async fn all<E: Ec2>(context: &Context<E>, backoff: &Backoff, pool: &
             }
             Ok(Outcome::Stale) => context.metrics.count(name, "stale"),
             Err(error) => {
-                let wait = backoff.failed(&object);
+                let wait = backoff.failed(&object, Instant::now());
                 context.metrics.count(name, "failed");
                 warn!(pool = %seen.pool.key, action = name, %error, retry_in_seconds = wait.as_secs(), "failed and is tried again");
                 failed(context, pool, &action, &error).await;

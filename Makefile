@@ -1,0 +1,36 @@
+# Each target is a command that you could type. They share one build of everything, so that none recompiles what
+# another has compiled; the first one compiles the EC2 SDK, which takes minutes and 8 GB of memory.
+
+BUILD := cargo build --workspace --all-targets
+
+.PHONY: demo demo-down test check image crds bench
+
+demo: ## A real Kubernetes, a simulated EC2, and pods that read filled volumes of a pool
+	$(BUILD)
+	target/debug/demo up
+
+demo-down: ## Take the demo down and leave nothing behind
+	$(BUILD) --quiet
+	target/debug/demo down
+
+test: ## Everything: unit tests, contracts, house rules, and a real cluster when root
+	cargo test --workspace
+
+check: ## Format, lints and unit tests: seconds when warm
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- --deny warnings
+	cargo test --workspace --lib --bins
+	cargo test --test tidy
+
+image: ## The image of controller and agent, loaded in the nodes when the demo is up
+	$(BUILD)
+	target/debug/demo image
+
+crds: ## The custom resource definitions, from src/api
+	$(BUILD) --quiet
+	target/debug/volume-dispatcher crds --write crds
+	target/debug/volume-dispatcher crds --write charts/volume-dispatcher/files/crds
+
+bench: ## All benchmarks, or one: make bench ONLY=name
+	$(BUILD) --quiet
+	target/debug/demo bench $(ONLY)

@@ -1,0 +1,175 @@
+//! Sets the scene: EC2 with a filled source, a cluster whose nodes are its instances, the image and the chart.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use ec2_sim::{Options, Profile, Server};
+use local_cluster::{Bind, Cluster, ClusterSpec, Logs, NodeSpec};
+
+use crate::account::{ACCESS_KEY_ID, Account, REGION, SECRET_ACCESS_KEY};
+use crate::image;
+use crate::programs::{built, ensure_root, repository, run};
+use crate::source::{self, Content, Filled};
+
+/// The port of the simulator on the cluster's gateway.
+const EC2_PORT: u16 = 4599;
+/// Where each node sees the devices of its instance.
+const INSTANCE_FOLDER: &str = "/var/lib/ec2-instance";
+/// Zones of the nodes, in order. The source is in the first.
+const ZONES: [&str; 2] = ["us-east-1a", "us-east-1b"];
+/// Namespace of the product.
+pub(crate) const NAMESPACE: &str = "volume-dispatcher";
+/// Name under which the cluster keeps the simulator's process.
+const SIMULATOR: &str = "ec2-sim";
+
+/// How a stage is set.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// The folder of all state.
+    pub state: PathBuf,
+    /// What the source holds.
+    pub content: Content,
+    /// Replicas of the controller.
+    pub controllers: u32,
+}
+
+/// Where words about progress go.
+pub type Report = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// A scene that is set. Dropping it stops the cluster, unless [`Stage::keep`] was called.
+pub struct Stage {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// EC2, as an administrator reaches it.
+    pub account: Account,
+    /// The id of the source volume.
+    pub source: String,
+    /// The digest of the source's content.
+    pub digest: String,
+    /// How many files the source holds.
+    pub files: usize,
+    data: PathBuf,
+}
+
+impl Stage {
+    /// Clears what an earlier scene left in the folder, and sets a new one.
+    pub async fn set(script: Script, report: Report) -> Result<Self> {
+        ensure_root()?;
+        clear(&script.state, &report).await?;
+        let archive = image::ensure(&|line| report(line)).await?;
+        local_cluster::ensure_tools(&|line| report(line)).await?;
+        let data = script.state.join("ec2");
+        std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
+        let (filled, nodes) = prepare_account(&script, &data, &report).await?;
+        report("starting Kubernetes: two nodes, one in us-east-1a and one in us-east-1b");
+        let told = report.clone();
+        let spec = ClusterSpec { state: script.state.join("cluster"), nodes };
+        let cluster = Cluster::up(spec, move |line: &str| told(line)).await?;
+        let endpoint = std::net::SocketAddr::new(cluster.gateway_ip(), EC2_PORT);
+        let account = Account::new(&format!("http://{}", cluster.forward(endpoint)?));
+        let stage = Self { cluster, account, source: filled.volume, digest: filled.digest, files: filled.files, data };
+        stage.start_simulator()?;
+        report("loading the image in both nodes");
+        stage.cluster.load_image(&archive).await?;
+        stage.install(script.controllers, &report).await?;
+        Ok(stage)
+    }
+
+    /// Leaves everything running when this value is dropped.
+    pub fn keep(&mut self) {
+        self.cluster.keep();
+    }
+
+    /// Starts the simulator on the cluster's gateway, with the account as it was.
+    pub fn start_simulator(&self) -> Result<()> {
+        let listen = format!("{}:{EC2_PORT}", self.cluster.gateway_ip());
+        let data = self.data.to_str().context("the data folder is not UTF-8")?;
+        let arguments = ["serve", "--listen", &listen, "--data", data, "--region", REGION, "--profile", "fast"].map(str::to_owned);
+        self.cluster.spawn(SIMULATOR, built("ec2-sim")?, &arguments, &[])?;
+        Ok(())
+    }
+
+    /// The process of the simulator.
+    pub fn simulator_pid(&self) -> Option<u32> {
+        self.cluster.pid(SIMULATOR)
+    }
+
+    /// Takes everything down and leaves nothing behind.
+    pub async fn clear(self, report: Report) -> Result<()> {
+        let state = self.data.parent().context("the data folder is in the state folder")?.to_owned();
+        self.cluster.down().await?;
+        clear(&state, &report).await
+    }
+
+    async fn install(&self, controllers: u32, report: &Report) -> Result<()> {
+        report("installing the chart with helm");
+        let kubectl = |arguments: &'static [&'static str]| self.cluster.kubectl(arguments);
+        kubectl(&["create", "namespace", NAMESPACE]).await?;
+        let keys =
+            [format!("--from-literal=access_key_id={ACCESS_KEY_ID}"), format!("--from-literal=secret_access_key={SECRET_ACCESS_KEY}")];
+        self.cluster.kubectl(&["--namespace", NAMESPACE, "create", "secret", "generic", "aws", &keys[0], &keys[1]]).await?;
+        let chart = repository().join("charts/volume-dispatcher");
+        let values = [
+            "clusterName=demo".to_owned(),
+            format!("image.repository={}", image::NAME),
+            format!("image.tag={}", image::TAG),
+            "image.pullPolicy=Never".to_owned(),
+            format!("aws.region={REGION}"),
+            format!("aws.endpointURL=http://{}:{EC2_PORT}", self.cluster.gateway_ip()),
+            "aws.credentialsSecret=aws".to_owned(),
+            format!("controller.replicas={controllers}"),
+            "log=info\\,volume_dispatcher=debug".to_owned(),
+            "logFormat=text".to_owned(),
+            format!("agent.devDir={INSTANCE_FOLDER}/dev"),
+            format!("agent.sysDir={INSTANCE_FOLDER}/sys"),
+        ];
+        let chart = chart.to_str().context("the repository is not in a UTF-8 folder")?;
+        let mut arguments = vec!["install", NAMESPACE, chart, "--namespace", NAMESPACE, "--wait", "--timeout", "120s"];
+        values.iter().for_each(|value| arguments.extend(["--set", value]));
+        self.cluster.helm(&arguments).await?;
+        Ok(())
+    }
+}
+
+/// Stops whatever runs on the folder and removes it: processes, mounts, loop devices, files.
+pub async fn clear(state: &Path, report: &Report) -> Result<()> {
+    let told = report.clone();
+    local_cluster::down(&state.join("cluster"), Logs::Remove, move |line: &str| told(line)).await?;
+    let data = state.join("ec2");
+    if data.exists() {
+        let data = data.to_str().context("the data folder is not UTF-8")?;
+        run(built("ec2-sim")?.to_str().unwrap_or_default(), ["down", "--data", data, "--force"]).await?;
+        std::fs::remove_dir_all(data).with_context(|| format!("cannot remove {data}"))?;
+    }
+    Ok(())
+}
+
+/// Makes the instances and the source, with a simulator that ends again: its state is in its folder.
+async fn prepare_account(script: &Script, data: &Path, report: &Report) -> Result<(Filled, Vec<NodeSpec>)> {
+    report("starting a simulated EC2 with real disks: two instances and a source volume");
+    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let options = Options { listen, data: data.to_owned(), region: REGION.to_owned(), profile: Profile::Fast, data_plane: true };
+    let server = Server::start(options).await?;
+    let account = Account::new(&server.endpoint_url());
+    let mut nodes = Vec::new();
+    for (number, zone) in (1..).zip(ZONES) {
+        let instance = account.run_instance(&format!("node{number}"), zone).await?;
+        nodes.push(node(&script.state, data, number, zone, &instance));
+    }
+    let filled = source::fill(&account, data, ZONES[0], &script.content).await?;
+    report(&format!("filled the source volume {} with {} files", filled.volume, filled.files));
+    server.shutdown().await?;
+    Ok((filled, nodes))
+}
+
+fn node(state: &Path, data: &Path, number: usize, zone: &str, instance: &str) -> NodeSpec {
+    let mut node = NodeSpec::numbered(number);
+    zone.clone_into(&mut node.zone);
+    node.provider_id = format!("aws:///{zone}/{instance}");
+    node.binds = vec![
+        Bind { host: state.join("nodes").join(&node.name), node: PathBuf::from("/var/lib/volume-dispatcher") },
+        Bind { host: data.join("instances").join(instance), node: PathBuf::from(INSTANCE_FOLDER) },
+    ];
+    node
+}

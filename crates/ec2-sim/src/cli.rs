@@ -1,0 +1,153 @@
+//! The command line: serve, down, audit.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, ensure};
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::audit::audit_folder;
+use crate::disk;
+use crate::{Options, Profile, Server};
+
+/// A simulator of AWS EC2 for work with EBS volumes.
+///
+/// AWS SDKs, boto3 and the AWS CLI use it unchanged: give them its address as the
+/// endpoint URL, and any credentials. Volumes are sparse files, snapshots are
+/// clones of them, and an attached volume is a real block device.
+#[derive(Debug, Parser)]
+#[command(name = "ec2-sim", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the simulator until SIGTERM or Ctrl-C.
+    ///
+    /// The account is kept in the data folder and is there again at the next start.
+    /// Stopping detaches nothing, as an outage of EC2 does not: use `down` for that.
+    #[command(after_help = "Example:\n  \
+        ec2-sim serve --data /tmp/ec2 &\n  \
+        export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any AWS_DEFAULT_REGION=us-east-1\n  \
+        aws --endpoint-url http://127.0.0.1:4599 ec2 create-volume --size 1 \\\n    \
+          --volume-type gp3 --availability-zone us-east-1a")]
+    Serve(Serve),
+    /// Remove every loop device of a data folder, also after a crash.
+    ///
+    /// Only the images and the state file stay. Refuses, without changing anything,
+    /// while a simulator runs on the folder or a device is mounted.
+    Down {
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// Unmount what is mounted first (lazily, in every mount namespace).
+        #[arg(long)]
+        force: bool,
+    },
+    /// Print what the account holds and whether it is in order; exit with 1 when not.
+    Audit {
+        /// The data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Serve {
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:4599")]
+    listen: SocketAddr,
+    /// Folder of the state file and the images; made when missing.
+    #[arg(long)]
+    data: PathBuf,
+    /// Region; it has the zones a, b and c.
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// How long things take.
+    #[arg(long, value_enum, default_value = "fast")]
+    profile: Profile,
+    /// Serve without files and devices, and without root.
+    #[arg(long)]
+    no_data: bool,
+    /// What to log to standard error, such as `info` or `ec2_sim=debug`.
+    #[arg(long, env = "EC2_SIM_LOG", default_value = "info")]
+    log: String,
+}
+
+impl Cli {
+    /// Does what the command line asks for.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Serve(arguments) => serve(arguments).await,
+            Command::Down { data, force } => down(&data, force),
+            Command::Audit { data, json } => audit(&data, json),
+        }
+    }
+}
+
+async fn serve(arguments: Serve) -> anyhow::Result<ExitCode> {
+    let filter =
+        tracing_subscriber::EnvFilter::try_new(&arguments.log).with_context(|| format!("--log {} is not a filter", arguments.log))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
+    // Asked for before the ready line, so that whoever reads it may send a signal.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let server = Server::start(Options {
+        listen: arguments.listen,
+        data: arguments.data,
+        region: arguments.region,
+        profile: arguments.profile,
+        data_plane: !arguments.no_data,
+    })
+    .await?;
+    let mut out = std::io::stdout();
+    writeln!(out, "listening on {}", server.endpoint_url())?;
+    out.flush()?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    server.shutdown().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn down(data: &Path, force: bool) -> anyhow::Result<ExitCode> {
+    ensure!(data.is_dir(), "there is no data folder {}", data.display());
+    let report = disk::down(data, force)?;
+    let mut out = std::io::stdout();
+    if !report.mounted.is_empty() {
+        writeln!(out, "Nothing was changed: these volumes are still mounted.")?;
+        for (device, mount) in &report.mounted {
+            let file = device.file.file_stem().unwrap_or_default().display();
+            writeln!(out, "  {file} ({}) on {} (seen by process {})", device.name, mount.point, mount.process)?;
+        }
+        writeln!(out, "Unmount them, or use --force to unmount them lazily.")?;
+        return Ok(ExitCode::FAILURE);
+    }
+    writeln!(out, "{} loop devices removed", report.removed.len())?;
+    if report.left.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    writeln!(out, "still held open by a process: {}; they go when it ends", report.left.join(", "))?;
+    Ok(ExitCode::FAILURE)
+}
+
+fn audit(data: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let audit = audit_folder(data)?.with_context(|| format!("{} holds no account", data.display()))?;
+    let mut out = std::io::stdout();
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&audit)?)?;
+    } else {
+        write!(out, "{audit}")?;
+    }
+    let clean = audit.is_clean();
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

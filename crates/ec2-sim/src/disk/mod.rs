@@ -1,0 +1,146 @@
+//! The data plane: volumes as files, snapshots as clones, attachments as block devices.
+
+mod copy;
+mod devices;
+mod down;
+mod layout;
+mod loops;
+mod mounts;
+mod reconcile;
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+pub(crate) use down::down;
+pub(crate) use layout::Layout;
+pub(crate) use loops::{LoopDevice, below as loops_below};
+pub(crate) use reconcile::names;
+
+use crate::error::{Error, io};
+use crate::world::Effect;
+
+/// Bytes.
+const GIB: u64 = 1 << 30;
+
+/// How far the data plane came with an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It holds now.
+    Done,
+    /// Somebody still uses the device; ask again.
+    Busy,
+}
+
+/// The data plane of one data folder.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    layout: Layout,
+    /// Two concurrent searches for a free loop device could find the same one.
+    attaching: Mutex<()>,
+}
+
+impl Disk {
+    /// The data plane of a folder. Needs root.
+    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
+        let layout = Layout::new(folder)?;
+        for sub in [layout.volumes(), layout.snapshots(), layout.instances()] {
+            fs::create_dir_all(&sub).map_err(io("create", &sub))?;
+        }
+        if !copy::has_reflinks(&layout.volumes())? {
+            tracing::warn!(
+                "the filesystem of the data folder has no reflinks: snapshots are copies, which take time, and those of a volume in use are not of one moment (use XFS or btrfs)"
+            );
+        }
+        Ok(Self { layout, attaching: Mutex::new(()) })
+    }
+
+    /// Carries an effect out. Blocks; idempotent, also after a crash in its middle.
+    pub(crate) fn perform(&self, effect: &Effect) -> Result<Progress, Error> {
+        match effect {
+            Effect::FillVolume { volume_id, size_gib, snapshot_id } => self.fill(volume_id, *size_gib, snapshot_id.as_deref())?,
+            Effect::CloneVolume { snapshot_id, volume_id } => self.snapshot(snapshot_id, volume_id)?,
+            Effect::AttachDevice { volume_id, instance_id, nvme_index } => self.attach(volume_id, instance_id, *nvme_index)?,
+            Effect::DetachDevice { volume_id, instance_id, nvme_index, force } => {
+                devices::hide(&self.layout, instance_id, *nvme_index)?;
+                return self.detach(volume_id, *force);
+            }
+            Effect::DeleteVolume { volume_id } => remove(&self.layout.volume(volume_id))?,
+            Effect::DeleteSnapshot { snapshot_id } => remove(&self.layout.snapshot(snapshot_id))?,
+            Effect::PlaceInstance { instance_id } => devices::place(&self.layout, instance_id)?,
+            Effect::RemoveInstance { instance_id } => {
+                devices::remove_instance(&self.layout, instance_id)?;
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    fn fill(&self, volume_id: &str, size_gib: u32, origin: Option<&str>) -> Result<(), Error> {
+        let file = self.layout.volume(volume_id);
+        let size = u64::from(size_gib) * GIB;
+        match origin {
+            Some(id) => copy::clone(&self.layout.snapshot(id), &file, size),
+            None => copy::create(&file, size),
+        }
+    }
+
+    fn snapshot(&self, snapshot_id: &str, volume_id: &str) -> Result<(), Error> {
+        let volume = self.layout.volume(volume_id);
+        sync_device(&volume)?;
+        let size = fs::metadata(&volume).map_err(io("look at", &volume))?.len();
+        copy::clone(&volume, &self.layout.snapshot(snapshot_id), size)
+    }
+
+    fn attach(&self, volume_id: &str, instance_id: &str, nvme_index: u32) -> Result<(), Error> {
+        let file = self.layout.volume(volume_id);
+        let device = {
+            let _one = self.attaching.lock().unwrap_or_else(PoisonError::into_inner);
+            loops::attach(&file)?
+        };
+        devices::show(&self.layout, instance_id, nvme_index, volume_id, &device)
+    }
+
+    fn detach(&self, volume_id: &str, force: bool) -> Result<Progress, Error> {
+        let file = self.layout.volume(volume_id);
+        for device in loops::of_file(&file)? {
+            loops::detach(&device)?;
+        }
+        if loops::of_file(&file)?.is_empty() {
+            return Ok(Progress::Done);
+        }
+        if !force {
+            return Ok(Progress::Busy);
+        }
+        // Those who still hold the device keep a file that is no longer the
+        // volume's: what they write from now on is lost, as after a real forced detach.
+        sync_device(&file)?;
+        copy::replace_with_clone(&file)?;
+        Ok(Progress::Done)
+    }
+}
+
+/// Writes what the loop device of a file still holds in memory into the file.
+fn sync_device(file: &Path) -> Result<(), Error> {
+    for device in loops::of_file(file)? {
+        let node = device.node();
+        match File::open(&node) {
+            Ok(open) => open.sync_all().map_err(io("sync", &node))?,
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound) => {}
+            // The device went away meanwhile, and took its data to the file.
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {}
+            Err(e) => return Err(io("open", &node)(e)),
+        }
+    }
+    Ok(())
+}
+
+fn remove(file: &Path) -> Result<(), Error> {
+    match fs::remove_file(file) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(io("remove", file)(e)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,58 @@
+//! What can go wrong outside the simulated account: files, devices, the listener.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A failure of the simulator itself, never an answer of the simulated EC2.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An operation on a file, folder or device failed.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A program that the data plane needs failed.
+    #[error("`{command}` failed: {message}")]
+    Command {
+        /// The program and its arguments.
+        command: String,
+        /// What it said.
+        message: String,
+    },
+    /// The state file holds something else than a state.
+    #[error("the state file {} is damaged: {source}", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// Where it stops making sense.
+        source: serde_json::Error,
+    },
+    /// Another simulator works on the same folder.
+    #[error("the data folder {} is in use by a running simulator", .0.display())]
+    InUse(PathBuf),
+    /// The simulator has been shut down.
+    #[error("the simulator has been shut down")]
+    Stopped,
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address asked for.
+        address: std::net::SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The data plane needs rights that the process does not have.
+    #[error("the data plane needs root, for loop devices and device nodes; run as root, or without it (--no-data)")]
+    NotRoot,
+}
+
+/// Says what was tried, for an I/O error.
+pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { doing, path, source }
+}

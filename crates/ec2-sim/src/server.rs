@@ -1,0 +1,139 @@
+//! The simulator as a whole, to be started and stopped: listener, driver, data folder.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::shell::Shell;
+use crate::store::Store;
+use crate::wire;
+use crate::world::{Profile, Settings, World};
+
+/// How to run a simulator.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The folder of the state file and the images; made when missing. One simulator at a time.
+    pub data: PathBuf,
+    /// Such as `us-east-1`.
+    pub region: String,
+    /// How long things take.
+    pub profile: Profile,
+    /// Whether volumes are files and attachments devices. Needs root.
+    pub data_plane: bool,
+}
+
+impl Options {
+    /// A simulator for tests: a free port, us-east-1, no latency, no data plane.
+    pub fn for_tests(data: impl Into<PathBuf>) -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            data: data.into(),
+            region: "us-east-1".to_owned(),
+            profile: Profile::Instant,
+            data_plane: false,
+        }
+    }
+}
+
+/// A running simulator.
+///
+/// Dropping it without [`Server::shutdown`] stops it too, at the next await
+/// point of its tasks; the state file is whole either way.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    shell: Arc<Shell>,
+    stop_listener: watch::Sender<bool>,
+    stop_driver: watch::Sender<bool>,
+    listener: JoinHandle<std::io::Result<()>>,
+    driver: JoinHandle<Result<(), Error>>,
+}
+
+/// How long a shutdown waits for calls that are being answered.
+const LAST_CALLS: Duration = Duration::from_secs(5);
+
+impl Server {
+    /// Starts a simulator on its data folder, with the account as an earlier run left it.
+    ///
+    /// On return it answers calls. Attached volumes get their devices back at once
+    /// after that.
+    pub async fn start(options: Options) -> Result<Self, Error> {
+        let listen = |source| Error::Listen { address: options.listen, source };
+        let opened = options.clone();
+        let shell = match tokio::task::spawn_blocking(move || open(&opened)).await {
+            Ok(shell) => Arc::new(shell?),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        let socket = TcpListener::bind(options.listen).await.map_err(listen)?;
+        let address = socket.local_addr().map_err(listen)?;
+        let (stop_driver, driver_stop) = watch::channel(false);
+        let (stop_listener, mut listener_stop) = watch::channel(false);
+        let moved = Arc::clone(&shell);
+        let driver = tokio::spawn(async move { moved.drive(driver_stop).await });
+        let serving = axum::serve(socket, wire::router(Arc::clone(&shell))).with_graceful_shutdown(async move {
+            // A dropped server is told to stop like one that is shut down.
+            let _ = listener_stop.wait_for(|stop| *stop).await;
+        });
+        let listener = tokio::spawn(async move { serving.await });
+        Ok(Self { address, shell, stop_listener, stop_driver, listener, driver })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The endpoint URL to give to an AWS client.
+    pub fn endpoint_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Stops: answers what has been asked, finishes what the data plane is at, stores the state.
+    ///
+    /// Attached devices stay, as an outage of EC2 does not detach volumes.
+    pub async fn shutdown(mut self) -> Result<(), Error> {
+        self.stop_listener.send_replace(true);
+        if tokio::time::timeout(LAST_CALLS, &mut self.listener).await.is_err() {
+            self.listener.abort();
+        }
+        // The driver goes last: a call may be waiting for its snapshot to be cloned.
+        self.stop_driver.send_replace(true);
+        let driven = self.driver.await;
+        self.shell.close();
+        match driven {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+}
+
+fn open(options: &Options) -> Result<Shell, Error> {
+    let store = Store::open(&options.data)?;
+    let mut world =
+        store.load()?.unwrap_or_else(|| World::new(Settings { region: options.region.clone(), profile: options.profile, seed: seed() }));
+    world.configure(&options.region, options.profile);
+    world.distrust_devices();
+    let disk = options.data_plane.then(|| Disk::open(&options.data)).transpose()?;
+    if let Some(disk) = &disk {
+        disk.remove_strays(&world)?;
+    }
+    Ok(Shell::new(world, store, disk))
+}
+
+/// A seed of its own for each new account, so that the ids of two folders differ.
+fn seed() -> u64 {
+    let now = Timestamp::now().as_nanosecond().to_le_bytes();
+    let mut low = [0; 8];
+    low.copy_from_slice(&now[..8]);
+    u64::from_le_bytes(low)
+}

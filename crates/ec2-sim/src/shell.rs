@@ -1,0 +1,259 @@
+//! The shell around the world: real time, the state file, and the data plane at work.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::{Mutex, MutexGuard, Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::disk::{Disk, Progress};
+use crate::error::Error;
+use crate::store::Store;
+use crate::world::{ApiError, Call, Effect, Reply, SnapshotPhase, World};
+
+/// How often to look while something moves.
+const TICK: Duration = Duration::from_millis(20);
+/// How often to look while nothing does.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long to wait before a busy device is looked at again.
+const BUSY_RETRY: Duration = Duration::from_millis(50);
+/// How long to wait before a failed effect is tried again.
+const FAILED_RETRY: Duration = Duration::from_secs(1);
+
+/// A world that is being driven.
+#[derive(Debug)]
+pub(crate) struct Shell {
+    world: Mutex<World>,
+    store: Arc<Store>,
+    /// None: every effect counts as carried out.
+    disk: Option<Arc<Disk>>,
+    /// Wakes the driver.
+    work: Notify,
+    /// Counts settled effects, for those who wait for one.
+    settled: watch::Sender<u64>,
+}
+
+/// The answer to a call, with what is needed to write it down.
+pub(crate) struct Answer {
+    pub(crate) request_id: String,
+    pub(crate) now: Timestamp,
+    pub(crate) result: Result<Reply, ApiError>,
+}
+
+/// How an effect ended.
+type Ended = (Effect, Result<Progress, Error>);
+
+impl Shell {
+    pub(crate) fn new(world: World, store: Store, disk: Option<Disk>) -> Self {
+        Self {
+            world: Mutex::new(world),
+            store: Arc::new(store),
+            disk: disk.map(Arc::new),
+            work: Notify::new(),
+            settled: watch::Sender::new(0),
+        }
+    }
+
+    /// Answers a call. A change is on disk before this returns.
+    pub(crate) async fn call(&self, call: &Call) -> Answer {
+        let mut world = self.world.lock().await;
+        let now = Timestamp::now();
+        self.step(&mut world, now);
+        let request_id = world.request_id();
+        let changes = !call.action.is_read() && !call.dry_run;
+        let before = changes.then(|| world.clone());
+        let mut result = world.apply(now, call);
+        if changes
+            && result.is_ok()
+            && let Err(error) = self.save(&world).await
+        {
+            tracing::error!(%error, "the state cannot be stored");
+            if let Some(before) = before {
+                *world = before;
+            }
+            result = Err(ApiError::new("InternalError", error.to_string()));
+        }
+        drop(world);
+        self.work.notify_one();
+        if let Ok(Reply::Snapshot(snapshot)) = &result
+            && let Err(error) = self.cloned(&snapshot.id).await
+        {
+            result = Err(error);
+        }
+        Answer { request_id, now, result }
+    }
+
+    /// Answers a request that never became a call.
+    pub(crate) async fn refuse(&self, action: &str, error: ApiError) -> Answer {
+        let mut world = self.world.lock().await;
+        world.count(action, false);
+        Answer { request_id: world.request_id(), now: Timestamp::now(), result: Err(error) }
+    }
+
+    /// Gives the data folder back; calls that change something fail from now on.
+    pub(crate) fn close(&self) {
+        self.store.release();
+    }
+
+    /// The world, advanced to now.
+    pub(crate) async fn world(&self) -> MutexGuard<'_, World> {
+        let mut world = self.world.lock().await;
+        self.step(&mut world, Timestamp::now());
+        world
+    }
+
+    /// Advances the world and returns what the data plane owes; nothing without one.
+    fn step(&self, world: &mut World, now: Timestamp) -> Vec<Effect> {
+        if self.disk.is_none() {
+            world.settle(now);
+            return Vec::new();
+        }
+        world.advance(now)
+    }
+
+    /// Waits until the data plane has cloned a snapshot: its content is that of the call.
+    async fn cloned(&self, snapshot_id: &str) -> Result<(), ApiError> {
+        let mut settled = self.settled.subscribe();
+        loop {
+            let phase = {
+                let world = self.world().await;
+                world.snapshots().get(snapshot_id).map(|s| s.phase.clone())
+            };
+            match phase {
+                Some(SnapshotPhase::Pending { cloned: false, .. }) => {}
+                Some(SnapshotPhase::Error) => {
+                    return Err(ApiError::new("InternalError", format!("The snapshot '{snapshot_id}' could not be made.")));
+                }
+                _ => return Ok(()),
+            }
+            if settled.changed().await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn save(&self, world: &World) -> Result<(), Error> {
+        let state = serde_json::to_vec_pretty(world).map_err(|source| Error::State { path: "state.json".into(), source })?;
+        let store = Arc::clone(&self.store);
+        match tokio::task::spawn_blocking(move || store.save(&state)).await {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
+    /// Keeps the world moving and the data plane at work until `stop`.
+    ///
+    /// On return nothing runs any more and the state is stored.
+    pub(crate) async fn drive(&self, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
+        let mut workshop = Workshop::default();
+        while !*stop.borrow() {
+            let pause = self.start_work(&mut workshop).await;
+            tokio::select! {
+                Some(ended) = workshop.running.join_next() => {
+                    let mut ended = vec![unwrap(ended)];
+                    while let Some(more) = workshop.running.try_join_next() {
+                        ended.push(unwrap(more));
+                    }
+                    if let Err(error) = self.settle(&mut workshop, ended).await {
+                        // The next change stores everything again.
+                        tracing::error!(%error, "the state cannot be stored");
+                    }
+                }
+                () = self.work.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+                changed = stop.changed() => {
+                    if changed.is_err() {
+                        // Whoever could stop this has gone.
+                        break;
+                    }
+                }
+            }
+        }
+        let mut ended = Vec::new();
+        while let Some(last) = workshop.running.join_next().await {
+            ended.push(unwrap(last));
+        }
+        self.settle(&mut workshop, ended).await
+    }
+
+    /// Starts what is owed and not under way, and says how long to sleep.
+    async fn start_work(&self, workshop: &mut Workshop) -> Duration {
+        let mut world = self.world.lock().await;
+        let effects = self.step(&mut world, Timestamp::now());
+        let moving = world.next_due().is_some() || !effects.is_empty();
+        drop(world);
+        if let Some(disk) = &self.disk {
+            workshop.start(effects, disk);
+        }
+        if moving { TICK } else { IDLE }
+    }
+
+    async fn settle(&self, workshop: &mut Workshop, ended: Vec<Ended>) -> Result<(), Error> {
+        let mut world = self.world.lock().await;
+        for (effect, outcome) in ended {
+            workshop.under_way.remove(effect.subject());
+            let retry = match outcome {
+                Ok(Progress::Done) => {
+                    tracing::debug!(?effect, "done");
+                    world.confirm(&effect);
+                    None
+                }
+                Ok(Progress::Busy) => {
+                    world.busy(&effect);
+                    Some(BUSY_RETRY)
+                }
+                Err(error) => {
+                    tracing::warn!(?effect, %error, "the data plane failed");
+                    world.fail(&effect);
+                    Some(FAILED_RETRY)
+                }
+            };
+            if let Some(pause) = retry {
+                let subject = effect.subject().to_owned();
+                workshop.not_before.insert(subject, Instant::now() + pause);
+            }
+        }
+        world.advance(Timestamp::now());
+        let saved = self.save(&world).await;
+        drop(world);
+        self.settled.send_modify(|count| *count += 1);
+        saved
+    }
+}
+
+/// The effects under way.
+#[derive(Debug, Default)]
+struct Workshop {
+    running: JoinSet<Ended>,
+    /// The subjects that an effect is under way for: one at a time.
+    under_way: BTreeSet<String>,
+    /// When a subject may be tried again.
+    not_before: BTreeMap<String, Instant>,
+}
+
+impl Workshop {
+    fn start(&mut self, effects: Vec<Effect>, disk: &Arc<Disk>) {
+        let now = Instant::now();
+        self.not_before.retain(|_, at| *at > now);
+        for effect in effects {
+            let subject = effect.subject();
+            if self.not_before.contains_key(subject) || !self.under_way.insert(subject.to_owned()) {
+                continue;
+            }
+            let disk = Arc::clone(disk);
+            self.running.spawn_blocking(move || {
+                let outcome = disk.perform(&effect);
+                (effect, outcome)
+            });
+        }
+    }
+}
+
+fn unwrap(ended: Result<Ended, tokio::task::JoinError>) -> Ended {
+    match ended {
+        Ok(ended) => ended,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}

@@ -1,0 +1,54 @@
+//! The admin path for tests and demos: `/_sim/health` and `/_sim/state`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Map, Value, json};
+
+use crate::shell::Shell;
+use crate::world::World;
+
+/// Says that the simulator answers.
+pub(super) async fn health() -> Json<Value> {
+    Json(json!({"status": "ok"}))
+}
+
+/// Everything the account holds, with statuses as EC2 spells them, and the calls per action.
+pub(super) async fn state(State(shell): State<Arc<Shell>>) -> Json<Value> {
+    let world = shell.world().await;
+    Json(view(&world))
+}
+
+fn view(world: &World) -> Value {
+    let volumes = world.volumes().values().map(|volume| {
+        let attachment = volume.attachment.as_ref();
+        let extra = json!({
+            "status": volume.status(),
+            "attachment_status": attachment.map(crate::world::Attachment::status),
+        });
+        merged(json!(volume), extra)
+    });
+    let snapshots = world.snapshots().values().map(|snapshot| merged(json!(snapshot), json!({"status": snapshot.status()})));
+    let instances = world.instances().values().map(|instance| {
+        let extra = json!({"status": instance.phase.state().1});
+        merged(json!(instance), extra)
+    });
+    json!({
+        "settings": world.settings(),
+        "volumes": volumes.collect::<Vec<_>>(),
+        "snapshots": snapshots.collect::<Vec<_>>(),
+        "instances": instances.collect::<Vec<_>>(),
+        "calls": world.calls(),
+    })
+}
+
+fn merged(resource: Value, extra: Value) -> Value {
+    let mut fields = Map::new();
+    for value in [resource, extra] {
+        if let Value::Object(more) = value {
+            fields.extend(more);
+        }
+    }
+    Value::Object(fields)
+}

@@ -1,0 +1,11 @@
+//! The tests of the simulator from outside, in one program so that they link once.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test, as it should")]
+
+mod account;
+mod devices;
+mod http;
+mod invariants;
+mod queries;
+mod wire;
+mod world;

@@ -1,0 +1,109 @@
+//! What is deleted in EC2, and what never is; and the end of a pool.
+
+use crate::domain::tags::{TAG_CLUSTER, TAG_POOL_UID, TAG_VOLUME_UID};
+use crate::domain::{CloudVolume, Reason, VolumeState};
+use crate::plan::{Condition, VISIBILITY};
+
+use super::build::{NOW, PoolBuild, attachment, pool, snapshot, volume};
+use super::words::{assert_finding, words};
+
+fn deleted(name: &str) -> PoolBuild {
+    pool(name).but(|seen| seen.pool.deleting = true)
+}
+
+#[test]
+fn nothing_is_deleted_in_ec2_without_every_proof() {
+    let doomed = || volume("web-0").ready().deleting();
+    let cloud = |change: fn(&mut CloudVolume)| doomed().but(|volume| change(volume.cloud.as_mut().unwrap()));
+    let cases = [
+        ("another cluster's", cloud(|cloud| drop(cloud.tags.insert(TAG_CLUSTER.to_owned(), "other".to_owned())))),
+        ("another pool's", cloud(|cloud| drop(cloud.tags.insert(TAG_POOL_UID.to_owned(), "other".to_owned())))),
+        ("another object's", cloud(|cloud| drop(cloud.tags.insert(TAG_VOLUME_UID.to_owned(), "other".to_owned())))),
+        ("no cluster tag", cloud(|cloud| drop(cloud.tags.remove(TAG_CLUSTER)))),
+        ("no pool tag", cloud(|cloud| drop(cloud.tags.remove(TAG_POOL_UID)))),
+        ("no object tag", cloud(|cloud| drop(cloud.tags.remove(TAG_VOLUME_UID)))),
+        ("attached", cloud(|cloud| cloud.attachments = vec![attachment()])),
+        ("in use", cloud(|cloud| cloud.state = VolumeState::InUse)),
+        ("in an unknown state", cloud(|cloud| cloud.state = VolumeState::Unknown)),
+        ("claimed", doomed().reserved_for("cart")),
+        ("on a node", doomed().but(|volume| volume.node_name = None).on_node("node-a")),
+        ("not to be deleted", volume("web-0").ready()),
+    ];
+    for (case, volume) in cases {
+        let plan = pool("web").replicas(1).zones(&["c"]).nodes_in(&[]).with([volume]).plan();
+        assert!(!plan.actions.iter().any(crate::plan::Action::writes_to_ec2), "{case}: {:?}", plan.actions);
+    }
+    assert_eq!(words(&pool("web").replicas(0).with([doomed()]).plan()), ["delete vol-web-0 of web-0"]);
+}
+
+#[test]
+fn a_deleted_pool_drops_its_volumes_first() {
+    let plan = deleted("web").replicas(3).with([volume("web-1").ready(), volume("web-0"), volume("web-2").ready().deleting()]).plan();
+    assert_eq!(words(&plan), ["delete vol-web-2 of web-2", "drop web-0", "drop web-1"]);
+    assert_finding(&plan, Condition::Ready, false, Reason::Deleting, &["3 volumes", "1 snapshots"]);
+}
+
+#[test]
+fn a_failed_volume_of_a_deleted_pool_is_dropped_once() {
+    for volume in [volume("web-0").cloud(VolumeState::Error), volume("web-0").missing_since(0)] {
+        assert_eq!(words(&deleted("web").with([volume]).plan()), ["drop web-0"]);
+    }
+}
+
+#[test]
+fn a_deleted_pool_waits_for_claims_and_names_them() {
+    let volumes = [volume("web-1").used_by("cart"), volume("web-0").used_by("blog"), volume("web-2").ready()];
+    let plan = deleted("web").with(volumes).plan();
+    assert_eq!(words(&plan), ["drop web-2"]);
+    assert_finding(&plan, Condition::Ready, false, Reason::ClaimsRemain, &["shop/blog, shop/cart"]);
+}
+
+#[test]
+fn snapshots_go_after_the_last_volume_and_the_pool_after_the_last_snapshot() {
+    let snapshots = || [snapshot(2), snapshot(1)];
+    let plan = deleted("web").snapshots(snapshots()).with([volume("web-0").ready().deleting()]).plan();
+    assert_eq!(words(&plan), ["delete vol-web-0 of web-0"]);
+    assert_eq!(words(&deleted("web").snapshots(snapshots()).plan()), ["delete snap-1", "delete snap-2"]);
+    assert_eq!(words(&deleted("web").snapshots([]).plan()), ["let the pool go"]);
+    let unguarded = deleted("web").snapshots([]).but(|seen| seen.pool.has_finalizer = false);
+    assert_eq!(words(&unguarded.plan()), [""; 0]);
+}
+
+#[test]
+fn a_snapshot_of_others_is_never_deleted_and_holds_nothing_up() {
+    for tag in [TAG_CLUSTER, TAG_POOL_UID] {
+        let mut foreign = snapshot(1);
+        foreign.tags.insert(tag.to_owned(), "other".to_owned());
+        assert_eq!(words(&deleted("web").snapshots([foreign]).plan()), ["let the pool go"], "{tag}");
+    }
+}
+
+#[test]
+fn a_snapshot_that_ec2_does_not_list_yet_holds_the_pool() {
+    let asked_and_unseen = |age| deleted("web").snapshots([]).intent(Some((1, NOW - age))).plan();
+    assert_eq!(words(&asked_and_unseen(1)), [""; 0], "else it would stay in EC2 for ever");
+    assert_eq!(words(&asked_and_unseen(VISIBILITY.as_secs())), ["let the pool go"]);
+}
+
+#[test]
+fn retain_keeps_everything_in_ec2() {
+    let retained = || deleted("web").but(|seen| seen.pool.retain_on_deletion = true);
+    assert_eq!(words(&retained().with([volume("web-0").ready()]).plan()), ["drop web-0"]);
+    assert_eq!(words(&retained().with([volume("web-0").ready().deleting()]).plan()), ["let web-0 go"]);
+    assert_eq!(words(&retained().plan()), ["let the pool go"]);
+    let used = retained().with([volume("web-0").used_by("cart").deleting()]).plan();
+    assert_eq!(words(&used), [""; 0], "a claim still has it");
+}
+
+#[test]
+fn retain_spares_nothing_while_the_pool_lives() {
+    let pool = pool("web").replicas(0).but(|seen| seen.pool.retain_on_deletion = true);
+    assert_eq!(words(&pool.with([volume("web-0").ready().deleting()]).plan()), ["delete vol-web-0 of web-0"]);
+}
+
+#[test]
+fn a_paused_pool_that_is_deleted_waits_with_ec2_and_keeps_its_guard() {
+    let paused = || deleted("web").but(|seen| seen.pool.paused = true);
+    assert_eq!(words(&paused().plan()), [""; 0]);
+    assert_eq!(words(&paused().with([volume("web-0").ready().deleting()]).plan()), [""; 0]);
+}
