@@ -7,12 +7,34 @@ pub mod volume_pool;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
+use serde_json::Value;
 
 pub use pool_node::{PoolNode, PoolNodeSpec, PoolNodeStatus};
 pub use pool_volume::{CloudStatus, NodeStatus, PoolVolume, PoolVolumeSpec, PoolVolumeStatus};
 pub use volume_pool::{VolumePool, VolumePoolSpec, VolumePoolStatus};
 
 /// All resource definitions, each with the file name under which `crds/` keeps it.
-pub fn definitions() -> Vec<(&'static str, CustomResourceDefinition)> {
-    vec![("volumepools.yaml", VolumePool::crd()), ("poolvolumes.yaml", PoolVolume::crd()), ("poolnodes.yaml", PoolNode::crd())]
+pub fn definitions() -> Vec<(&'static str, Value)> {
+    let all = [("volumepools.yaml", VolumePool::crd()), ("poolvolumes.yaml", PoolVolume::crd()), ("poolnodes.yaml", PoolNode::crd())];
+    all.map(|(file, definition)| (file, tidied(&definition))).into()
+}
+
+/// A definition as the API server likes it: it warns of number formats that it does not know, such as `uint32`.
+fn tidied(definition: &CustomResourceDefinition) -> Value {
+    let mut value = serde_json::to_value(definition).expect("a definition has string keys only");
+    drop_unsigned_formats(&mut value);
+    value
+}
+
+fn drop_unsigned_formats(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if fields.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
+                fields.remove("format");
+            }
+            fields.values_mut().for_each(drop_unsigned_formats);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_unsigned_formats),
+        _ => {}
+    }
 }

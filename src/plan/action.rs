@@ -89,6 +89,20 @@ impl<Id> DeletionProof<Id> {
 }
 
 impl Action {
+    /// The PoolVolume that it is a step of.
+    pub fn volume(&self) -> Option<&ObjectKey> {
+        match self {
+            Self::CreateVolume(request) => Some(&request.key),
+            Self::Unassign(key) | Self::RemoveVolumeFinalizer(key) => Some(key),
+            Self::DeletePoolVolume { key, .. } | Self::DeleteVolume { key, .. } => Some(key),
+            Self::AddPoolFinalizer
+            | Self::RemovePoolFinalizer
+            | Self::CreateSnapshot { .. }
+            | Self::DeleteSnapshot(_)
+            | Self::CreatePoolVolume { .. } => None,
+        }
+    }
+
     /// Whether it changes anything in EC2.
     pub fn writes_to_ec2(&self) -> bool {
         match self {

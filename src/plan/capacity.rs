@@ -3,13 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::{Phase, Zone};
+use crate::domain::{Phase, VolumeState, Zone};
 
 use super::action::Action;
 use super::observation::{PoolSeen, VolumeSeen};
 use super::snapshots::Stock;
 use super::source::Judged;
-use super::volumes::{Lives, delete_object};
+use super::volumes::{Lives, drop_instead};
 
 /// What one zone shall have and has.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,27 +47,35 @@ pub(super) fn plan(seen: &PoolSeen, source: &Judged, stock: &Stock, lives: &Live
             }
         }
         let surplus = present.saturating_sub(have.desired) as usize;
-        actions.extend(dispensable(seen, lives, zone).into_iter().take(surplus).map(delete_object));
+        for volume in dispensable(seen, lives, zone).into_iter().take(surplus) {
+            drop_instead(volume, actions);
+        }
     }
     zones
 }
 
-/// Unclaimed volumes of a zone, the first to go first: unfinished, then stale, then with the highest number.
+/// Unclaimed volumes of a zone, the first to go first: failed, unfinished, then stale, then with the highest number.
 fn dispensable<'a>(seen: &'a PoolSeen, lives: &Lives, zone: &Zone) -> Vec<&'a VolumeSeen> {
     let unclaimed = |volume: &&VolumeSeen| volume.zone == *zone && is_stock(volume, lives[&volume.key].phase);
     let mut volumes: Vec<_> = seen.volumes.iter().filter(unclaimed).collect();
-    volumes.sort_by_key(|volume| (lives[&volume.key].phase == Phase::Ready, volume.origin.generation, Reverse(volume.slot)));
+    volumes.sort_by_key(|volume| {
+        let phase = lives[&volume.key].phase;
+        (phase != Phase::Failed, phase == Phase::Ready, volume.origin.generation, Reverse(volume.slot))
+    });
     volumes
 }
 
-/// Whether a volume counts toward `replicas`: ready, or on its way to be.
+/// Whether a volume counts toward `replicas`: ready, or on its way to be. One that failed in EC2 counts until it has
+/// rested, so that its replacement is not made before.
 fn is_stock(volume: &VolumeSeen, phase: Phase) -> bool {
     let on_its_way = matches!(phase, Phase::Pending | Phase::Creating | Phase::Initializing | Phase::Ready);
-    on_its_way && volume.claim.is_none() && !volume.retired && !volume.deleting
+    let is_resting = phase == Phase::Failed && volume.cloud.as_ref().is_some_and(|cloud| cloud.state == VolumeState::Error);
+    (on_its_way || is_resting) && volume.claim.is_none() && !volume.retired && !volume.deleting
 }
 
 fn count(seen: &PoolSeen, source: &Judged, lives: &Lives) -> Zones {
     let mut zones = targets(seen, source);
+    let wanted: BTreeSet<Zone> = zones.keys().cloned().collect();
     for volume in &seen.volumes {
         let phase = lives[&volume.key].phase;
         let zone = zones.entry(volume.zone.clone()).or_insert_with(|| ZoneCount { has_node: true, ..ZoneCount::default() });
@@ -78,7 +86,17 @@ fn count(seen: &PoolSeen, source: &Judged, lives: &Lives) -> Zones {
             _ => {}
         }
     }
+    for (_, count) in zones.iter_mut().filter(|(zone, _)| !wanted.contains(*zone) && keeps_what_it_has(seen, source, zone)) {
+        count.desired = count.ready + count.filling;
+    }
     zones
+}
+
+/// Without `spec.zones`, the source or the nodes say which zones are wanted. While the source is not usable or the
+/// nodes of a zone are gone, that is unknown, and nothing is lost for it.
+fn keeps_what_it_has(seen: &PoolSeen, source: &Judged, zone: &Zone) -> bool {
+    let is_unknown = source.as_ref().map_or(true, |usable| usable.zone.is_none() && !seen.zones_with_nodes.contains(zone));
+    seen.pool.zones.is_empty() && is_unknown
 }
 
 /// Spreads `replicas` evenly over the wanted zones; the first zones get the rest.

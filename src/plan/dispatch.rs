@@ -94,7 +94,7 @@ fn held_by<'a>(seen: &'a DemandSeen, claim: &ClaimSeen) -> Option<&'a VolumeSeen
 }
 
 fn hand_over(volume: &VolumeSeen, claim: &ClaimSeen, offer: &Offer) -> Result<DemandAction, Refusal> {
-    let is_usable = matches!(volume.phase, Some(Phase::Ready | Phase::Claimed));
+    let is_usable = matches!(volume.phase, Some(Phase::Ready | Phase::Claimed)) && !volume.deleting;
     match (&volume.recorded.volume, &volume.claim) {
         (Some(id), Some(held)) if is_usable => Ok(DemandAction::CreatePv {
             volume: volume.key.clone(),
@@ -132,7 +132,8 @@ fn zones_for(seen: &DemandSeen, claim: &ClaimSeen, pool_key: &ObjectKey, offer: 
 fn best<'a>(seen: &'a DemandSeen, claim: &ClaimSeen, pool: &ObjectKey, zones: &[Zone], taken: &Taken) -> Option<&'a VolumeSeen> {
     let fits = |volume: &&VolumeSeen| {
         let in_pool = belongs_to(volume, pool);
-        in_pool && volume.is_claimable() && zones.contains(&volume.zone) && !taken.volumes.contains(&volume.key)
+        let is_large_enough = volume.size >= claim.requested;
+        in_pool && is_large_enough && volume.is_claimable() && zones.contains(&volume.zone) && !taken.volumes.contains(&volume.key)
     };
     let is_elsewhere = |volume: &VolumeSeen| match (&volume.node, &claim.selected_node) {
         (Some(side), Some(node)) => side.node != node.as_str(),
@@ -175,6 +176,10 @@ fn make_or_wait(
     let (Some(origin), Some(size), Some(zone)) = (&offer.origin, offer.size, zones.first()) else {
         return Err(waiting("and it has no completed snapshot yet; see the conditions of the pool"));
     };
+    let failed = |volume: &&VolumeSeen| volume.phase == Some(Phase::Failed) && volume.claim.is_none();
+    if let Some(failed) = seen.volumes.iter().filter(|volume| belongs_to(volume, pool_key) && volume.zone == *zone).find(failed) {
+        return Err(waiting(&format!("and {} failed in EC2; another is made when that is cleaned up", failed.key.name)));
+    }
     Ok(DemandAction::CreateForClaim {
         pool: pool_key.clone(),
         pool_uid: offer.pool_uid.clone(),

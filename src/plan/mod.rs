@@ -16,6 +16,8 @@ pub mod report;
 mod safety;
 mod snapshots;
 mod source;
+#[cfg(test)]
+mod tests;
 mod volumes;
 
 use jiff::{SignedDuration, Timestamp};
@@ -45,14 +47,14 @@ pub fn supply(seen: &PoolSeen, now: Timestamp) -> Plan {
         let finding = deletion::plan(seen, &lives, &mut actions);
         return Plan { actions, report: report::of_deletion(seen, lives, finding) };
     }
-    deletion::guard(seen, &mut actions);
     let source = source::judge(seen);
-    let stock = snapshots::plan(seen, &source, now, &mut actions);
+    let stock = snapshots::plan(seen, &source, &mut actions);
     let zones = capacity::plan(seen, &source, &stock, &lives, &mut actions);
     let report = report::of(seen, lives, source, stock, zones);
     if seen.pool.paused {
         actions.retain(|action| !action.writes_to_ec2());
     }
+    deletion::guard(seen, &mut actions);
     Plan { actions, report }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{Access, ClaimRef, ObjectKey, ReclaimPolicy};
+use crate::domain::{Access, ClaimRef, ObjectKey, Phase, ReclaimPolicy};
 
 use super::demand::{DemandAction, DemandSeen, PvSeen};
 use super::observation::VolumeSeen;
@@ -22,7 +22,7 @@ pub(super) fn plan(seen: &DemandSeen) -> Vec<DemandAction> {
     };
     let mut actions: Vec<DemandAction> = volumes.iter().filter_map(|volume| of_volume(volume)).collect();
     let is_held = |pv: &PvSeen| volumes.iter().any(|volume| volume.claim.as_ref().is_some_and(|claim| claim.uid == pv.claim_uid));
-    let done = seen.pvs.iter().filter(|pv| pv.is_released && !is_held(pv) && (pv.deleting || !pv.is_retained));
+    let done = pvs.values().filter(|pv| pv.is_released && !is_held(pv) && (pv.deleting || !pv.is_retained));
     actions.extend(done.map(|pv| DemandAction::DeletePv(pv.name.clone())));
     actions
 }
@@ -75,9 +75,11 @@ fn follow(seen: &DemandSeen, volume: &VolumeSeen) -> Option<DemandAction> {
     }
 }
 
-/// A reservation whose claim vanished before it had a PersistentVolume: no pod can have seen it.
+/// A reservation that cannot be kept and has no PersistentVolume, so that no pod can have seen it: the claim vanished,
+/// or the volume will never be usable and the claim must get another.
 fn abandon(seen: &DemandSeen, volume: &VolumeSeen, claim: &ClaimRef) -> Option<DemandAction> {
-    if seen.live_claims.contains(&claim.uid) {
+    let is_hopeless = volume.deleting || volume.phase == Some(Phase::Failed);
+    if seen.live_claims.contains(&claim.uid) && !is_hopeless {
         return None;
     }
     leave_node(volume).unwrap_or_else(|| Some(free(volume, Some(pv_name(&claim.uid)), false)))

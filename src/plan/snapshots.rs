@@ -1,7 +1,5 @@
 //! Which snapshot are volumes filled from, and must one be taken?
 
-use jiff::Timestamp;
-
 use crate::domain::tags::TAG_GENERATION;
 use crate::domain::{CloudSnapshot, SnapshotState};
 
@@ -22,16 +20,20 @@ pub(super) struct Stock {
 }
 
 /// Takes the first snapshot of a source volume when there is none completed, pending or just asked for.
-pub(super) fn plan(seen: &PoolSeen, source: &Judged, now: Timestamp, actions: &mut Vec<Action>) -> Stock {
+pub(super) fn plan(seen: &PoolSeen, source: &Judged, actions: &mut Vec<Action>) -> Stock {
     let stock = stock(seen);
     let (Source::Volume(volume), Ok(_)) = (&seen.pool.source, source) else { return stock };
-    let asked_for = seen.pool.snapshot_intent.is_some_and(|(_, asked)| age(now, asked) < VISIBILITY);
-    if stock.newest.is_some() || stock.pending_percent.is_some() || asked_for {
+    if stock.newest.is_some() || stock.pending_percent.is_some() || is_just_asked_for(seen) {
         return stock;
     }
     let generation = next_generation(seen);
     actions.push(Action::CreateSnapshot { volume: volume.clone(), generation });
     stock
+}
+
+/// Whether a snapshot was asked for so shortly before EC2 was looked at that the answer may not list it yet.
+pub(super) fn is_just_asked_for(seen: &PoolSeen) -> bool {
+    seen.pool.snapshot_intent.is_some_and(|(_, asked)| age(seen.observed, asked) < VISIBILITY)
 }
 
 /// The generation tag of a snapshot of ours; 0 when it was changed by hand.
@@ -61,5 +63,5 @@ fn next_generation(seen: &PoolSeen) -> u64 {
     let seen_highest = seen.snapshots.iter().map(generation_of).max().unwrap_or(0);
     let intended = seen.pool.snapshot_intent.map_or(0, |(generation, _)| generation);
     let unseen_intent = if seen_highest >= intended { seen_highest } else { intended - 1 };
-    unseen_intent + 1
+    unseen_intent.saturating_add(1)
 }

@@ -21,21 +21,21 @@ pub(super) type Lives = BTreeMap<ObjectKey, VolumeReport>;
 pub(super) fn plan(seen: &PoolSeen, now: Timestamp, actions: &mut Vec<Action>) -> Lives {
     let mut lives = Lives::new();
     for volume in seen.volumes_by_key().into_values() {
-        let (phase, action) = next(&seen.pool, volume, now);
+        let (phase, action) = next(seen, volume, now);
         actions.extend(action);
         lives.insert(volume.key.clone(), VolumeReport::of(volume, phase, seen.observed));
     }
     lives
 }
 
-fn next(pool: &PoolWanted, volume: &VolumeSeen, now: Timestamp) -> (Phase, Option<Action>) {
+fn next(seen: &PoolSeen, volume: &VolumeSeen, now: Timestamp) -> (Phase, Option<Action>) {
     if volume.deleting {
-        return (Phase::Deleting, deletion_step(pool, volume, now));
+        return (Phase::Deleting, deletion_step(&seen.pool, volume, seen.observed));
     }
     match &volume.cloud {
         Some(cloud) => (phase_of(volume, cloud), repair_step(volume, cloud, now)),
-        None if volume.recorded.volume.is_some() => missing(volume, now),
-        None if volume.retired || pool.deleting => (Phase::Pending, None),
+        None if volume.recorded.volume.is_some() => missing(volume, seen.observed),
+        None if volume.retired || seen.pool.deleting => (Phase::Pending, None),
         None => (Phase::Pending, Some(Action::CreateVolume(request(volume)))),
     }
 }
@@ -73,9 +73,10 @@ fn repair_step(volume: &VolumeSeen, cloud: &CloudVolume, now: Timestamp) -> Opti
     (failed && rested).then(|| delete_object(volume))
 }
 
-/// A volume that EC2 does not list may be hidden by a lagging read; only after [`VISIBILITY`] it counts as lost.
-fn missing(volume: &VolumeSeen, now: Timestamp) -> (Phase, Option<Action>) {
-    let lost = volume.recorded.missing_since.is_some_and(|since| age(now, since) >= VISIBILITY);
+/// A volume that EC2 does not list may be hidden by a lagging read; only an answer of [`VISIBILITY`] later that
+/// misses it too makes it lost. The age of an answer proves nothing, so the time is that of the answer.
+fn missing(volume: &VolumeSeen, observed: Timestamp) -> (Phase, Option<Action>) {
+    let lost = volume.recorded.missing_since.is_some_and(|since| age(observed, since) >= VISIBILITY);
     if !lost {
         return (volume.phase.filter(|phase| *phase != Phase::Ready).unwrap_or(Phase::Creating), None);
     }
@@ -83,12 +84,18 @@ fn missing(volume: &VolumeSeen, now: Timestamp) -> (Phase, Option<Action>) {
     (Phase::Failed, replaceable.then(|| delete_object(volume)))
 }
 
-pub(super) fn delete_object(volume: &VolumeSeen) -> Action {
+/// Deletes the object of a volume, in place of any other step that was planned for it.
+pub(super) fn drop_instead(volume: &VolumeSeen, actions: &mut Vec<Action>) {
+    actions.retain(|action| action.volume() != Some(&volume.key));
+    actions.push(delete_object(volume));
+}
+
+fn delete_object(volume: &VolumeSeen) -> Action {
     Action::DeletePoolVolume { key: volume.key.clone(), uid: volume.uid.clone(), resource_version: volume.resource_version.clone() }
 }
 
 /// Deletion in order: no claim, off the nodes, deleted in EC2, forgotten.
-fn deletion_step(pool: &PoolWanted, volume: &VolumeSeen, now: Timestamp) -> Option<Action> {
+fn deletion_step(pool: &PoolWanted, volume: &VolumeSeen, observed: Timestamp) -> Option<Action> {
     if volume.claim.is_some() {
         return None;
     }
@@ -106,18 +113,18 @@ fn deletion_step(pool: &PoolWanted, volume: &VolumeSeen, now: Timestamp) -> Opti
             let proof = safety::may_delete_volume(pool, volume, cloud)?;
             Some(Action::DeleteVolume { key: volume.key.clone(), proof })
         }
-        None => is_gone(volume, now).then(|| Action::RemoveVolumeFinalizer(volume.key.clone())),
+        None => is_gone(volume, observed).then(|| Action::RemoveVolumeFinalizer(volume.key.clone())),
     }
 }
 
 /// Whether an unlisted volume is really gone: its deletion was accepted, it was never asked for, or nobody has
 /// listed it for longer than a read can lag.
-fn is_gone(volume: &VolumeSeen, now: Timestamp) -> bool {
+fn is_gone(volume: &VolumeSeen, observed: Timestamp) -> bool {
     let recorded = &volume.recorded;
     match (&recorded.volume, recorded.requested) {
         _ if recorded.deletion_accepted => true,
-        (Some(_), _) => recorded.missing_since.is_some_and(|since| age(now, since) >= VISIBILITY),
-        (None, Some(requested)) => age(now, requested) >= VISIBILITY,
+        (Some(_), _) => recorded.missing_since.is_some_and(|since| age(observed, since) >= VISIBILITY),
+        (None, Some(requested)) => age(observed, requested) >= VISIBILITY,
         (None, None) => true,
     }
 }

@@ -65,10 +65,8 @@ async fn run(cli: Cli) -> Result<()> {
 }
 
 async fn up(state: &Path, started: Instant, report: Report) -> Result<()> {
-    let script = Script { state: state.to_owned(), content: Content::GoToolchain, controllers: 2 };
-    let mut stage = Stage::set(script, report.clone()).await?;
-    // Also when the story fails: what is there then is what a person wants to look at.
-    stage.keep();
+    let script = Script { state: state.to_owned(), content: Content::GoToolchain, controllers: 2, keep: true };
+    let stage = Stage::set(script, report.clone()).await?;
     story::tell(&stage, started, &report)
         .await
         .context("the story ended early; look around with target/debug/demo kubectl, then make demo-down")?;

@@ -32,12 +32,14 @@ pub struct Script {
     pub content: Content,
     /// Replicas of the controller.
     pub controllers: u32,
+    /// Whether all keeps running when the stage is dropped, also when setting it fails, for a person to look at.
+    pub keep: bool,
 }
 
 /// Where words about progress go.
 pub type Report = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// A scene that is set. Dropping it stops the cluster, unless [`Stage::keep`] was called.
+/// A scene that is set. Dropping it stops the cluster, unless the script says otherwise.
 pub struct Stage {
     /// The cluster.
     pub cluster: Cluster,
@@ -65,7 +67,10 @@ impl Stage {
         report("starting Kubernetes: two nodes, one in us-east-1a and one in us-east-1b");
         let told = report.clone();
         let spec = ClusterSpec { state: script.state.join("cluster"), nodes };
-        let cluster = Cluster::up(spec, move |line: &str| told(line)).await?;
+        let mut cluster = Cluster::up(spec, move |line: &str| told(line)).await?;
+        if script.keep {
+            cluster.keep();
+        }
         let endpoint = std::net::SocketAddr::new(cluster.gateway_ip(), EC2_PORT);
         let account = Account::new(&format!("http://{}", cluster.forward(endpoint)?));
         let stage = Self { cluster, account, source: filled.volume, digest: filled.digest, files: filled.files, data };
@@ -74,11 +79,6 @@ impl Stage {
         stage.cluster.load_image(&archive).await?;
         stage.install(script.controllers, &report).await?;
         Ok(stage)
-    }
-
-    /// Leaves everything running when this value is dropped.
-    pub fn keep(&mut self) {
-        self.cluster.keep();
     }
 
     /// Starts the simulator on the cluster's gateway, with the account as it was.

@@ -28,6 +28,13 @@ pub(crate) mod pb {
     }
 }
 
+/// Name of the socket on which the kubelet finds the driver.
+///
+/// The `@` matters. The kubelet's client sends the percent-encoded path of this socket as the HTTP/2 `:authority`
+/// (kubernetes `pkg/kubelet/pluginmanager/operationexecutor`, `dial`), which Rust's HTTP stack refuses as a host name
+/// (hyperium/h2 issue 487). What stands before an `@` is user information, in which percent signs are allowed.
+const REGISTRATION_SOCKET: &str = "volumedispatcher.io@reg.sock";
+
 /// Serves Identity and Node on the driver's socket, and announces it to the kubelet on the registration socket.
 ///
 /// Returns once both listen; serving goes on in `tasks`. A socket that an earlier process left is replaced.
@@ -38,7 +45,7 @@ pub(super) fn serve<E: Ec2>(agent: &Agent<E>, tasks: &mut tokio::task::JoinSet<(
         .add_service(pb::csi::node_server::NodeServer::new(node::Node::new(agent.clone())))
         .serve_with_incoming(listen(&socket)?);
     tasks.spawn(async move { drop(driver.await) });
-    let announcement = agent.settings.kubelet.join("plugins_registry").join(format!("{GROUP}-reg.sock"));
+    let announcement = agent.settings.kubelet.join("plugins_registry").join(REGISTRATION_SOCKET);
     let registrar = registration::Registrar::new(socket.clone(), agent.admin.clone());
     let registration = Server::builder()
         .add_service(pb::registration::registration_server::RegistrationServer::new(registrar))
@@ -63,4 +70,18 @@ fn listen(socket: &Path) -> anyhow::Result<UnixListenerStream> {
     }
     let listener = UnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
     Ok(UnixListenerStream::new(listener))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_authority_that_the_kubelet_sends_for_our_socket_is_valid() {
+        let path = Path::new("/var/lib/kubelet/plugins_registry").join(REGISTRATION_SOCKET);
+        let authority = path.to_string_lossy().replace('/', "%2F");
+        assert!(axum::http::uri::Authority::from_maybe_shared(authority.into_bytes()).is_ok());
+        let plain = b"%2Fvar%2Flib%2Fkubelet%2Fplugins_registry%2Fvolumedispatcher.io-reg.sock".as_slice();
+        assert!(axum::http::uri::Authority::from_maybe_shared(plain.to_vec()).is_err(), "then the trick is no longer needed");
+    }
 }

@@ -81,8 +81,8 @@ fn a_missing_volume_is_not_replaced_before_ec2_had_time_to_list_it() {
 #[test]
 fn an_old_answer_of_ec2_does_not_prove_that_a_volume_is_lost() {
     let missing = || volume("web-0").missing_since(NOW - 2 * VISIBILITY.as_secs());
-    for volume in [missing(), missing().deleting()] {
-        let pool = pool("web").replicas(0).with([volume]);
+    for (replicas, volume) in [(1, missing()), (0, missing().deleting())] {
+        let pool = pool("web").replicas(replicas).with([volume]);
         let plan = pool.but(|seen| seen.observed = at(NOW - 2 * VISIBILITY.as_secs())).plan();
         assert_eq!(words(&plan), [""; 0], "only one answer has missed it, long ago");
     }

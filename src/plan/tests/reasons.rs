@@ -1,0 +1,93 @@
+//! Every reason that a plan can give is reachable, and no other is given.
+
+use std::collections::BTreeSet;
+
+use crate::domain::tags::TAG_SOURCE;
+use crate::domain::{GiB, Reason, SnapshotState, VolumeState};
+use crate::plan::{ClaimSeen, DemandAction, NodeSide, Plan, SourceSeen};
+
+use super::build::{key, pool, snapshot_in, source_volume, volume};
+use super::demand_build::{DemandBuild, claim, claim_in, claim_on, demand_on_web};
+
+fn of_plan(plan: &Plan) -> Vec<Reason> {
+    plan.report.findings.iter().map(|finding| finding.reason).collect()
+}
+
+fn of_demand(demand: &DemandBuild) -> Vec<Reason> {
+    let reason = |action: &DemandAction| if let DemandAction::Tell { reason, .. } = action { Some(*reason) } else { None };
+    demand.plan().iter().filter_map(reason).collect()
+}
+
+fn from_supply() -> Vec<(Reason, Plan)> {
+    let mut unshared = source_volume();
+    unshared.tags.remove(TAG_SOURCE);
+    let failing = source_volume();
+    let failing = crate::domain::CloudVolume { state: VolumeState::Error, ..failing };
+    let deleted = || pool("web").but(|seen| seen.pool.deleting = true);
+    let refused = volume("web-0").but(|volume| volume.recorded.error = Some("no".to_owned()));
+    let side = NodeSide { error: Some("no".to_owned()), ..NodeSide::default() };
+    let broken = volume("web-0").used_by("cart").but(|volume| volume.node = Some(side));
+    vec![
+        (Reason::AsWanted, pool("web").with([volume("web-0").ready()]).plan()),
+        (Reason::Deleting, deleted().plan()),
+        (Reason::ClaimsRemain, deleted().with([volume("web-0").used_by("cart")]).plan()),
+        (Reason::Paused, pool("web").but(|seen| seen.pool.paused = true).plan()),
+        (Reason::Active, pool("web").plan()),
+        (Reason::SourceNotFound, pool("web").source(SourceSeen::Missing).plan()),
+        (Reason::SourceNotShared, pool("web").source(SourceSeen::Volume(unshared)).plan()),
+        (Reason::SourceNotUsable, pool("web").source(SourceSeen::Volume(failing)).plan()),
+        (Reason::SizeBelowSource, pool("web").but(|seen| seen.pool.size = Some(GiB(1))).plan()),
+        (Reason::ZoneHasNoNode, pool("web").nodes_in(&[]).plan()),
+        (Reason::SnapshotPending, pool("web").snapshots([]).plan()),
+        (Reason::SnapshotFailed, pool("web").snapshots([snapshot_in(SnapshotState::Error, 1)]).plan()),
+        (Reason::Filling, pool("web").plan()),
+        (Reason::Shrinking, pool("web").replicas(0).with([volume("web-0").ready()]).plan()),
+        (Reason::Ec2Failed, pool("web").with([refused]).plan()),
+        (Reason::AgentFailed, pool("web").with([broken]).plan()),
+    ]
+}
+
+fn from_demand() -> Vec<(Reason, DemandBuild)> {
+    let with = |claim| demand_on_web().claims([claim]);
+    vec![
+        (Reason::InvalidClaim, with(ClaimSeen { pool: Err("no".to_owned()), ..claim("cart") })),
+        (Reason::PoolNotFound, with(ClaimSeen { pool: Ok(key("nope")), ..claim("cart") })),
+        (Reason::NamespaceNotAllowed, with(claim_in("blog", "cart"))),
+        (Reason::RequestTooLarge, with(ClaimSeen { requested: GiB(99), ..claim("cart") })),
+        (Reason::ZoneNotInPool, with(claim_on("cart", "node-c"))),
+        (Reason::WaitingForVolume, with(claim("cart")).offer(|offer| offer.makes_on_demand = false)),
+    ]
+}
+
+/// Reasons of events that only the execution of an action gives.
+const OF_EXECUTION: [Reason; 7] = [
+    Reason::SnapshotCreated,
+    Reason::VolumeCreated,
+    Reason::VolumeFailed,
+    Reason::VolumeDeleted,
+    Reason::Dispatched,
+    Reason::Recycled,
+    Reason::Retained,
+];
+
+#[test]
+fn each_reason_of_a_plan_is_reachable() {
+    for (reason, plan) in from_supply() {
+        assert!(of_plan(&plan).contains(&reason), "{reason}: {:?}", plan.report.findings);
+    }
+    for (reason, demand) in from_demand() {
+        assert_eq!(of_demand(&demand), [reason]);
+    }
+}
+
+/// A new reason breaks the count until one of the tables has it.
+#[test]
+fn the_tables_leave_no_reason_out() {
+    let mut listed: BTreeSet<Reason> = OF_EXECUTION.into();
+    listed.extend(from_supply().iter().map(|(reason, _)| *reason));
+    listed.extend(from_demand().iter().map(|(reason, _)| *reason));
+    let count_of_reasons = include_str!("../../domain/reason.rs").lines().filter(|line| line.trim().starts_with("Self::")).count();
+    assert_eq!(listed.len(), count_of_reasons);
+    let spellings: BTreeSet<&str> = listed.iter().map(|reason| reason.as_str()).collect();
+    assert_eq!(spellings.len(), listed.len(), "two reasons are spelled alike");
+}

@@ -1,0 +1,240 @@
+//! EC2, the API server, the agents and the pods as plain structs, with a clock that only [`Life::pass`] moves.
+
+use std::collections::BTreeMap;
+
+use crate::domain::tags::{TAG_CLUSTER, TAG_GENERATION, TAG_POOL_UID, TAG_VOLUME_UID};
+use crate::domain::{
+    AttachmentState, CloudSnapshot, CloudVolume, GiB, NodeName, ObjectKey, Phase, SnapshotId, SnapshotState, Uid, VolumeId, VolumeState,
+};
+use crate::plan::{ClaimSeen, DemandSeen, NodeSide, Plan, PoolSeen, PvSeen, SourceSeen, VolumeRequest, VolumeSeen};
+
+use super::build::{CLUSTER, POOL_UID, at, attachment, pool, snapshot_in, source_volume, volume};
+use super::demand_build::{claim_on, demand_on_web};
+
+/// Seconds between two passes: several fit into `VISIBILITY`.
+const TICK: i64 = 10;
+
+/// A volume in EC2.
+pub(super) struct Ebs {
+    pub(super) cloud: CloudVolume,
+    pub(super) percent: u8,
+    is_doomed: bool,
+}
+
+/// The whole world of one pool.
+pub(super) struct Life {
+    pub(super) now: i64,
+    /// The pool as the API server has it; its lists are filled by `observe`.
+    pub(super) pool: PoolSeen,
+    pub(super) is_pool_gone: bool,
+    pub(super) ebs: BTreeMap<VolumeId, Ebs>,
+    pub(super) tokens: BTreeMap<Uid, VolumeId>,
+    pub(super) snapshots: Vec<CloudSnapshot>,
+    pub(super) objects: BTreeMap<ObjectKey, VolumeSeen>,
+    pub(super) claims: BTreeMap<String, ClaimSeen>,
+    pub(super) pvs: BTreeMap<String, PvSeen>,
+    pub(super) last_plan: Option<Plan>,
+    /// How many of the next volumes and snapshots fail.
+    pub(super) failing_volumes: u32,
+    pub(super) failing_snapshots: u32,
+    /// How many of the next answers of EC2 list nothing that was made in the last tick or two.
+    pub(super) lagging_reads: u32,
+    versions: u64,
+    ids: u64,
+}
+
+impl Life {
+    pub(super) fn new(replicas: u32) -> Self {
+        let mut pool = pool("web").replicas(replicas).zones(&["a", "b"]).snapshots([]).intent(None).seen();
+        pool.pool.has_finalizer = false;
+        Self {
+            now: 0,
+            pool,
+            is_pool_gone: false,
+            ebs: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            snapshots: Vec::new(),
+            objects: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            pvs: BTreeMap::new(),
+            last_plan: None,
+            failing_volumes: 0,
+            failing_snapshots: 0,
+            lagging_reads: 0,
+            versions: 0,
+            ids: 0,
+        }
+    }
+
+    /// What happens between two passes: EC2, Kubernetes and the agents do what they were asked for.
+    pub(super) fn tick(&mut self) {
+        self.now += TICK;
+        self.ec2_moves();
+        self.kubernetes_moves();
+        let keys: Vec<ObjectKey> = self.objects.keys().cloned().collect();
+        keys.iter().for_each(|key| self.agent_moves(key));
+    }
+
+    fn ec2_moves(&mut self) {
+        self.ebs.retain(|_, ebs| ebs.cloud.state != VolumeState::Deleting);
+        for ebs in self.ebs.values_mut() {
+            match ebs.cloud.state {
+                VolumeState::Creating if ebs.is_doomed => ebs.cloud.state = VolumeState::Error,
+                VolumeState::Creating => ebs.cloud.state = VolumeState::Available,
+                _ => ebs.percent = (ebs.percent + 50).min(100),
+            }
+        }
+        for snapshot in self.snapshots.iter_mut().filter(|snapshot| snapshot.state == SnapshotState::Pending) {
+            let fails = self.failing_snapshots > 0;
+            self.failing_snapshots = self.failing_snapshots.saturating_sub(1);
+            snapshot.state = if fails { SnapshotState::Error } else { SnapshotState::Completed };
+        }
+    }
+
+    fn kubernetes_moves(&mut self) {
+        for pv in self.pvs.values_mut() {
+            pv.is_released = !self.claims.contains_key(&pv.claim_uid);
+        }
+    }
+
+    /// The agent attaches what is assigned, publishes it to the pod of a live bound claim, and lets go of the rest.
+    fn agent_moves(&mut self, key: &ObjectKey) {
+        let mut object = self.objects[key].clone();
+        let claim = object.claim.as_ref().map(|claim| claim.uid.clone());
+        let has_pod = claim.is_some_and(|uid| self.claims.contains_key(&uid) && self.pvs.contains_key(&uid));
+        let ebs = object.recorded.volume.as_ref().and_then(|id| self.ebs.get_mut(id));
+        match (object.node_name.clone(), &mut object.node) {
+            (Some(_), Some(side)) => side.published = u32::from(has_pod),
+            (Some(node), None) => {
+                let Some(ebs) = ebs.filter(|ebs| ebs.cloud.is_free()) else { return };
+                ebs.cloud.state = VolumeState::InUse;
+                ebs.cloud.attachments = vec![attachment()];
+                object.node = Some(NodeSide { node: node.to_string(), attached: true, mounted: true, ..NodeSide::default() });
+            }
+            (None, Some(side)) if side.published > 0 => side.published = u32::from(has_pod),
+            (None, Some(_)) => {
+                if let Some(ebs) = ebs {
+                    ebs.cloud.state = VolumeState::Available;
+                    ebs.cloud.attachments[0].state = AttachmentState::Detached;
+                }
+                object.node = None;
+            }
+            (None, None) => return,
+        }
+        self.write(object);
+    }
+
+    /// Stores an object under a new version when it differs from what is stored.
+    pub(super) fn write(&mut self, mut object: VolumeSeen) {
+        if self.objects.get(&object.key) == Some(&object) {
+            return;
+        }
+        self.versions += 1;
+        object.resource_version = self.versions.to_string();
+        self.objects.insert(object.key.clone(), object);
+    }
+
+    /// What the controller sees of the pool now.
+    pub(super) fn observe(&mut self) -> PoolSeen {
+        let lags = self.lagging_reads > 0;
+        self.lagging_reads = self.lagging_reads.saturating_sub(1);
+        let is_listed = |made: i64| !lags || self.now - made > 2 * TICK;
+        let join = |object: &VolumeSeen| {
+            let id = object.recorded.volume.as_ref().or_else(|| self.tokens.get(&object.uid));
+            let made = object.recorded.requested.map_or(0, |asked| asked.duration_since(at(0)).as_secs());
+            let ebs = id.and_then(|id| self.ebs.get(id)).filter(|_| is_listed(made));
+            let percent = ebs.map_or(object.initialized_percent, |ebs| ebs.percent);
+            VolumeSeen { cloud: ebs.map(|ebs| ebs.cloud.clone()), initialized_percent: percent, ..object.clone() }
+        };
+        let made = |snapshot: &CloudSnapshot| snapshot.started.map_or(0, |started| started.duration_since(at(0)).as_secs());
+        PoolSeen {
+            observed: at(self.now),
+            source: SourceSeen::Volume(source_volume()),
+            snapshots: self.snapshots.iter().filter(|snapshot| is_listed(made(snapshot))).cloned().collect(),
+            volumes: self.objects.values().map(join).collect(),
+            ..self.pool.clone()
+        }
+    }
+
+    /// What the dispatcher sees now: the pool as it was published, objects as they are.
+    pub(super) fn observe_demand(&self) -> DemandSeen {
+        let is_bound = |claim: &&ClaimSeen| self.pvs.contains_key(claim.uid.as_str());
+        let waiting: Vec<ClaimSeen> = self.claims.values().filter(|claim| !is_bound(claim)).cloned().collect();
+        let newest = self.last_plan.as_ref().and_then(|plan| plan.report.newest.clone());
+        let built = demand_on_web().claims(waiting).offer(|offer| {
+            offer.origin = newest;
+            offer.is_closed = self.pool.pool.paused || self.pool.pool.deleting;
+        });
+        built
+            .but(|seen| {
+                seen.live_claims = self.claims.keys().cloned().collect();
+                seen.volumes = self.objects.values().cloned().collect();
+                seen.pvs = self.pvs.values().cloned().collect();
+                if self.is_pool_gone {
+                    seen.offers.clear();
+                }
+            })
+            .seen()
+    }
+
+    pub(super) fn claim(&mut self, number: u8) {
+        let node = if number % 2 == 0 { "node-a" } else { "node-b" };
+        self.ids += 1;
+        let claim = claim_on(&format!("claim-{number}-{}", self.ids), node);
+        self.claims.insert(claim.uid.to_string(), claim);
+    }
+
+    /// EC2 makes a volume, or gives the one that it made for this token.
+    pub(super) fn create_ebs(&mut self, request: &VolumeRequest) -> VolumeId {
+        if let Some(id) = self.tokens.get(&request.uid) {
+            return id.clone();
+        }
+        self.ids += 1;
+        let id = VolumeId::new(format!("vol-{}", self.ids));
+        let tags = [(TAG_CLUSTER, CLUSTER), (TAG_POOL_UID, POOL_UID), (TAG_VOLUME_UID, request.uid.as_str())];
+        let cloud = CloudVolume {
+            id: id.clone(),
+            state: VolumeState::Creating,
+            zone: request.zone.clone(),
+            size: request.size,
+            snapshot: Some(request.origin.snapshot.clone()),
+            tags: tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            attachments: Vec::new(),
+        };
+        let is_doomed = self.failing_volumes > 0;
+        self.failing_volumes = self.failing_volumes.saturating_sub(1);
+        self.ebs.insert(id.clone(), Ebs { cloud, percent: 0, is_doomed });
+        self.tokens.insert(request.uid.clone(), id.clone());
+        id
+    }
+
+    pub(super) fn create_snapshot(&mut self, generation: u64) {
+        self.ids += 1;
+        let id = SnapshotId::new(format!("snap-{}", self.ids));
+        let mut snapshot = CloudSnapshot { id, started: Some(at(self.now)), ..snapshot_in(SnapshotState::Pending, generation) };
+        snapshot.tags.insert(TAG_GENERATION.to_owned(), generation.to_string());
+        self.snapshots.push(snapshot);
+    }
+
+    /// A new object; refused when the name is taken.
+    pub(super) fn create_object(&mut self, slot: u32, change: impl FnOnce(&mut VolumeSeen)) {
+        self.ids += 1;
+        let mut object = volume(&format!("web-{slot}")).seen();
+        object.uid = Uid::new(format!("uid-{}", self.ids));
+        change(&mut object);
+        assert_eq!(object.size, GiB(10));
+        if !self.objects.contains_key(&object.key) {
+            self.write(object);
+        }
+    }
+
+    pub(super) fn assign(&mut self, mut object: VolumeSeen, node: Option<NodeName>) {
+        object.node_name = node;
+        self.write(object);
+    }
+
+    /// Volumes that are ready for a claim.
+    pub(super) fn ready(&self) -> usize {
+        self.objects.values().filter(|object| object.phase == Some(Phase::Ready) && object.claim.is_none()).count()
+    }
+}
