@@ -1,12 +1,12 @@
 //! Brings each volume that the controller has assigned to this node to where it should be, and back.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::ResourceExt;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::attach::{self, Attached};
@@ -18,8 +18,19 @@ use crate::domain::{Access, Phase, VolumeId};
 use crate::ec2::Ec2;
 use crate::k8s::write::Outcome;
 
-/// How long a step that failed, or waits for EC2, rests.
+/// How long a step that failed, or waits for pods, rests.
 const RETRY: Duration = Duration::from_secs(1);
+/// The longest time between two looks at a volume that is where it should be.
+const RESYNC: Duration = Duration::from_secs(10);
+
+/// Whether a volume must be looked at again without a new reason.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Progress {
+    /// It is where it should be.
+    Settled,
+    /// It is on its way.
+    Moving,
+}
 
 /// Why a volume is not where it should be yet.
 #[derive(Debug, thiserror::Error)]
@@ -38,43 +49,69 @@ pub(super) enum Error {
     Local(String),
 }
 
-/// Runs forever: every wake looks at all volumes that nobody is working on.
+/// Runs forever. A wake looks at all volumes; one that is being worked on is looked at again afterwards.
 pub(super) async fn run<E: Ec2>(agent: Agent<E>) {
-    let mut workers: JoinSet<VolumeId> = JoinSet::new();
-    let mut busy = BTreeSet::new();
+    let mut crew = Crew { agent, workers: JoinSet::new(), busy: HashMap::new(), again: BTreeSet::new() };
     loop {
-        for volume in agent.volumes.state() {
-            let Some(id) = volume_id(&volume) else { continue };
-            if busy.insert(id.clone()) {
-                let (agent, span) = (agent.clone(), info_span!("volume", name = %volume.name_any(), volume_id = %id));
-                workers.spawn(work(agent, volume, id).instrument(span));
-            }
-        }
         tokio::select! {
-            () = agent.woken() => {}
-            Some(done) = workers.join_next(), if !workers.is_empty() => match done {
-                Ok(id) => { busy.remove(&id); }
-                Err(error) => warn!(%error, "a worker ended by itself"),
-            },
-            () = tokio::time::sleep(RETRY) => {}
+            () = crew.agent.woken() => crew.start_all(),
+            () = tokio::time::sleep(RESYNC) => crew.start_all(),
+            Some(done) = crew.workers.join_next_with_id(), if !crew.workers.is_empty() => crew.finish(done),
         }
     }
 }
 
-async fn work<E: Ec2>(agent: Agent<E>, volume: Arc<PoolVolume>, id: VolumeId) -> VolumeId {
+/// One worker a volume.
+struct Crew<E> {
+    agent: Agent<E>,
+    workers: JoinSet<Progress>,
+    busy: HashMap<task::Id, VolumeId>,
+    again: BTreeSet<VolumeId>,
+}
+
+impl<E: Ec2> Crew<E> {
+    fn start_all(&mut self) {
+        for volume in self.agent.volumes.state() {
+            match volume_id(&volume) {
+                Some(id) if self.busy.values().any(|busy| *busy == id) => drop(self.again.insert(id)),
+                Some(id) => self.start(volume, id),
+                None => {}
+            }
+        }
+    }
+
+    fn start(&mut self, volume: Arc<PoolVolume>, id: VolumeId) {
+        let span = info_span!("volume", name = %volume.name_any(), volume_id = %id);
+        let worker = self.workers.spawn(work(self.agent.clone(), volume, id.clone()).instrument(span));
+        self.busy.insert(worker.id(), id);
+    }
+
+    fn finish(&mut self, done: Result<(task::Id, Progress), task::JoinError>) {
+        let (worker, progress) = done.unwrap_or_else(|error| {
+            warn!(%error, "a worker ended by itself");
+            (error.id(), Progress::Moving)
+        });
+        let Some(id) = self.busy.remove(&worker) else { return };
+        let must_go_on = self.again.remove(&id) || progress == Progress::Moving;
+        if let Some(volume) = self.agent.assigned(&id).filter(|_| must_go_on) {
+            self.start(volume, id);
+        }
+    }
+}
+
+async fn work<E: Ec2>(agent: Agent<E>, volume: Arc<PoolVolume>, id: VolumeId) -> Progress {
     let _guard = agent.lock(&id).await;
     // A newer version may have come while the lock was held by another.
     let volume = agent.assigned(&id).unwrap_or(volume);
     let result = if is_wanted(&agent, &volume) { bring(&agent, &volume, &id).await } else { take_away(&agent, &volume, &id).await };
-    if let Err(error) = result {
-        warn!(%error, "failed and is tried again");
-        let side = NodeStatus { error: Some(error.to_string()), ..current(&agent, &volume) };
-        if let Err(error) = report(&agent, &volume, Some(side)).await {
-            debug!(%error, "the failure was not reported");
-        }
-        tokio::time::sleep(RETRY).await;
+    let Err(error) = result else { return result.unwrap_or(Progress::Moving) };
+    warn!(%error, "failed and is tried again");
+    let side = NodeStatus { error: Some(error.to_string()), ..current(&agent, &volume) };
+    if let Err(error) = report(&agent, &volume, Some(side)).await {
+        debug!(%error, "the failure was not reported");
     }
-    id
+    tokio::time::sleep(RETRY).await;
+    Progress::Moving
 }
 
 /// Wanted once it is assigned here and filled.
@@ -101,18 +138,18 @@ fn base_path<E>(agent: &Agent<E>, volume: &PoolVolume) -> PathBuf {
 
 /// Attached, checked, mounted, reported. The intent is reported first, so that the controller waits for us even if
 /// it takes the volume away in this moment.
-async fn bring<E: Ec2>(agent: &Agent<E>, volume: &PoolVolume, id: &VolumeId) -> Result<(), Error> {
+async fn bring<E: Ec2>(agent: &Agent<E>, volume: &PoolVolume, id: &VolumeId) -> Result<Progress, Error> {
     let side = current(agent, volume);
-    if volume.status.as_ref().is_none_or(|status| status.node.is_none())
-        && report(agent, volume, Some(side.clone())).await? == Outcome::Stale
-    {
-        return Ok(());
+    let is_new = volume.status.as_ref().is_none_or(|status| status.node.is_none());
+    if is_new && report(agent, volume, Some(side.clone())).await? == Outcome::Stale {
+        return Ok(Progress::Settled);
     }
     let device = match attach::ensure_attached(agent, volume, id).await? {
         Attached::Device(device) => device,
         Attached::NotYet(reason) => {
             debug!(reason, "waits");
-            return Ok(tokio::time::sleep(attach::POLL).await);
+            tokio::time::sleep(attach::POLL).await;
+            return Ok(Progress::Moving);
         }
     };
     let access = volume.spec.claim_ref.as_ref().map_or(Access::ReadOnly, |claim| claim.access);
@@ -122,60 +159,54 @@ async fn bring<E: Ec2>(agent: &Agent<E>, volume: &PoolVolume, id: &VolumeId) -> 
         let (device, path) = (device.clone(), path.clone());
         blocking(move || {
             mount::ensure_mounted(&device, &path, mode)?;
-            Ok(users(&path)?.len())
+            users(&device.numbers, &path)
         })
         .await?
     };
     agent.set_mounted(id, Some(Mounted { path, device_numbers: device.numbers.clone(), access }));
-    let is_news = !side.mounted;
-    let side = NodeStatus {
-        attached: true,
-        device: Some(device.name.clone()),
-        mounted: true,
-        published: u32::try_from(published).unwrap_or(u32::MAX),
-        error: None,
-        ..side
-    };
-    report(agent, volume, Some(side)).await?;
-    if is_news {
+    if !side.mounted {
         info!(device = device.name, "mounted");
     }
-    Ok(())
+    let side = NodeStatus { attached: true, device: Some(device.name), mounted: true, published, error: None, ..side };
+    report(agent, volume, Some(side)).await?;
+    Ok(Progress::Settled)
 }
 
 /// Unmounted, detached, reported, in this order, and only when no pod has it.
-async fn take_away<E: Ec2>(agent: &Agent<E>, volume: &PoolVolume, id: &VolumeId) -> Result<(), Error> {
+async fn take_away<E: Ec2>(agent: &Agent<E>, volume: &PoolVolume, id: &VolumeId) -> Result<Progress, Error> {
     if volume.status.as_ref().is_none_or(|status| status.node.is_none()) {
-        return Ok(());
+        return Ok(Progress::Settled);
     }
     agent.set_mounted(id, None);
     let path = base_path(agent, volume);
+    let device = agent.settings.devices.find(id).map_err(|error| Error::Local(format!("cannot read the device tree: {error}")))?;
     let published = {
         let path = path.clone();
-        blocking(move || Ok(users(&path)?.len())).await?
+        // Without a device there is nothing that a pod could still have.
+        blocking(move || device.map_or(Ok(0), |device| users(&device.numbers, &path))).await?
     };
-    let side = NodeStatus { published: u32::try_from(published).unwrap_or(u32::MAX), ..current(agent, volume) };
+    let side = NodeStatus { published, ..current(agent, volume) };
     if published > 0 {
         report(agent, volume, Some(side)).await?;
-        return Ok(tokio::time::sleep(RETRY).await);
+        tokio::time::sleep(RETRY).await;
+        return Ok(Progress::Moving);
     }
     blocking(move || mount::ensure_unmounted(&path)).await?;
     report(agent, volume, Some(NodeStatus { mounted: false, published: 0, error: None, ..side })).await?;
     if !attach::ensure_detached(agent, id).await? {
-        return Ok(tokio::time::sleep(attach::POLL).await);
+        tokio::time::sleep(attach::POLL).await;
+        return Ok(Progress::Moving);
     }
     if report(agent, volume, None).await? == Outcome::Done {
         info!("detached");
     }
-    Ok(())
+    Ok(Progress::Settled)
 }
 
-/// Where else the filesystem that is mounted at `base` shows: the pods that have it.
-fn users(base: &std::path::Path) -> Result<Vec<PathBuf>, mount::Error> {
+/// In how many places beside `base` a device is mounted: one for each pod that has it.
+fn users(device_numbers: &str, base: &Path) -> Result<u32, mount::Error> {
     let all = mount::table()?;
-    let device = table::at(&all, base).last().map(|mount| mount.device.clone());
-    let users = device.map(|device| table::others(&all, &device, base).into_iter().map(PathBuf::from).collect());
-    Ok(users.unwrap_or_default())
+    Ok(u32::try_from(table::others(&all, device_numbers, base).len()).unwrap_or(u32::MAX))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, mount::Error> + Send + 'static) -> Result<T, Error> {

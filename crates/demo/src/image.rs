@@ -14,8 +14,16 @@ pub const TAG: &str = env!("CARGO_PKG_VERSION");
 
 /// Programs that building needs, with their Debian packages.
 const PROGRAMS: [(&str, &str); 3] = [("buildah", "buildah"), ("mmdebstrap", "mmdebstrap"), ("strip", "binutils")];
-/// What the base holds beside the distribution's minimum.
-const PACKAGES: &str = "e2fsprogs,xfsprogs,ca-certificates";
+/// What the base holds beside the distribution's minimum, and what of it is left out: nothing reads it in a container.
+const BASE_OPTIONS: [&str; 7] = [
+    "--variant=essential",
+    "--include=e2fsprogs,xfsprogs,ca-certificates",
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+    "--dpkgopt=path-exclude=/usr/share/zoneinfo/*",
+    "--dpkgopt=path-exclude=/usr/lib/x86_64-linux-gnu/gconv/*",
+];
 
 /// Builds the image unless that has been done for this program and Dockerfile; returns a docker-archive.
 pub async fn ensure(report: &(dyn Fn(&str) + Sync)) -> Result<PathBuf> {
@@ -84,14 +92,14 @@ async fn ensure_base(cache: &Path, buildah: &Buildah, report: &(dyn Fn(&str) + S
         return Ok(base);
     }
     let release = release()?;
-    let name = format!("localhost/volume-dispatcher-base:{release}");
+    let options = blake3::hash(BASE_OPTIONS.concat().as_bytes()).to_hex();
+    let name = format!("localhost/volume-dispatcher-base:{release}-{}", &options[..8]);
     if buildah.run(&["inspect", "--type", "image", &name]).await.is_ok() {
         return Ok(name);
     }
     report(&format!("making a base image of {release} packages, once (half a minute)"));
     let tar = cache.join("base.tar");
-    let slim = "--dpkgopt=path-exclude=/usr/share/{doc,man,locale,info}/*";
-    run("mmdebstrap", ["--variant=minbase", slim, &format!("--include={PACKAGES}"), &release, text(&tar)?]).await?;
+    run("mmdebstrap", BASE_OPTIONS.iter().chain(&[release.as_str(), text(&tar)?])).await?;
     let container = buildah.run(&["from", "scratch"]).await?;
     buildah.run(&["add", "--quiet", &container, text(&tar)?, "/"]).await?;
     buildah.run(&["commit", "--quiet", &container, &name]).await?;

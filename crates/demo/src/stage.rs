@@ -67,7 +67,7 @@ impl Stage {
         report("starting Kubernetes: two nodes, one in us-east-1a and one in us-east-1b");
         let told = report.clone();
         let spec = ClusterSpec { state: script.state.join("cluster"), nodes };
-        let mut cluster = Cluster::up(spec, move |line: &str| told(line)).await?;
+        let mut cluster = Cluster::up(spec, move |line: &str| told(untimed(line))).await?;
         if script.keep {
             cluster.keep();
         }
@@ -135,7 +135,7 @@ impl Stage {
 /// Stops whatever runs on the folder and removes it: processes, mounts, loop devices, files.
 pub async fn clear(state: &Path, report: &Report) -> Result<()> {
     let told = report.clone();
-    local_cluster::down(&state.join("cluster"), Logs::Remove, move |line: &str| told(line)).await?;
+    local_cluster::down(&state.join("cluster"), Logs::Remove, move |line: &str| told(untimed(line))).await?;
     let data = state.join("ec2");
     if data.exists() {
         let data = data.to_str().context("the data folder is not UTF-8")?;
@@ -143,6 +143,11 @@ pub async fn clear(state: &Path, report: &Report) -> Result<()> {
         std::fs::remove_dir_all(data).with_context(|| format!("cannot remove {data}"))?;
     }
     Ok(())
+}
+
+/// A line of the cluster's without its own clock, since ours is in front of it.
+fn untimed(line: &str) -> &str {
+    line.split_once(" s] ").map_or(line, |(_, words)| words)
 }
 
 /// Makes the instances and the source, with a simulator that ends again: its state is in its folder.

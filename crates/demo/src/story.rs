@@ -110,9 +110,9 @@ pub async fn get(stage: &Stage, kind: &str, path: &str) -> Result<Vec<String>> {
 async fn verify(stage: &Stage, pods: &[String], report: &Report, table: &mut Table) -> Result<()> {
     report(&format!("each pod now reads all {} files; the digest must be that of the source, {}", stage.files, &stage.digest[..16]));
     let started = Instant::now();
-    for pod in pods {
-        let digest = digest_in(stage, pod).await?;
-        ensure!(digest == stage.digest, "{pod} reads {digest}, but the source is {}", stage.digest);
+    let digests = futures::future::try_join_all(pods.iter().map(|pod| digest_in(stage, pod))).await?;
+    for (pod, digest) in pods.iter().zip(&digests) {
+        ensure!(*digest == stage.digest, "{pod} reads {digest}, but the source is {}", stage.digest);
         let node = get(stage, &format!("pod/{pod}"), "{.spec.nodeName}").await?.concat();
         report(&format!("  {pod} on {node}: {} as the source", &digest[..16]));
     }

@@ -9,6 +9,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_ec2::Client;
+use aws_sdk_ec2::config::Credentials;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::RequestId;
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
@@ -35,8 +36,7 @@ pub struct Aws {
 impl Aws {
     /// Reads credentials, region and endpoint as every AWS tool does; arguments win over the environment.
     pub async fn connect(region: Option<String>, endpoint_url: Option<String>) -> Self {
-        let timeouts = TimeoutConfig::builder().operation_timeout(CALL_TIMEOUT).operation_attempt_timeout(CALL_TIMEOUT / 3).build();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(RetryConfig::standard()).timeout_config(timeouts);
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(RetryConfig::standard()).timeout_config(timeouts());
         if let Some(region) = region {
             loader = loader.region(Region::new(region));
         }
@@ -44,6 +44,18 @@ impl Aws {
             loader = loader.endpoint_url(url);
         }
         Self { client: Client::new(&loader.load().await) }
+    }
+
+    /// Talks to a simulator, with credentials that open nothing else. Reads neither environment nor files.
+    pub fn for_simulator(region: &str, endpoint_url: &str) -> Self {
+        let config = aws_sdk_ec2::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .retry_config(RetryConfig::standard())
+            .timeout_config(timeouts())
+            .region(Region::new(region.to_owned()))
+            .endpoint_url(endpoint_url)
+            .credentials_provider(Credentials::new("simulator", "simulator", None, None, "simulator"));
+        Self { client: Client::from_conf(config.build()) }
     }
 
     async fn volumes(&self, object: &str, filter: Filter) -> Result<Vec<CloudVolume>, Error> {
@@ -65,6 +77,10 @@ impl Aws {
         }
         Ok(snapshots)
     }
+}
+
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder().operation_timeout(CALL_TIMEOUT).operation_attempt_timeout(CALL_TIMEOUT / 3).build()
 }
 
 fn filter(name: impl Into<String>, values: impl IntoIterator<Item = String>) -> Filter {

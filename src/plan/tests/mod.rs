@@ -8,6 +8,7 @@ mod demand_release;
 mod properties;
 mod reasons;
 mod simulation;
+mod simulation_events;
 mod simulation_world;
 mod supply_capacity;
 mod supply_deletion;

@@ -8,41 +8,9 @@ use crate::domain::{ObjectKey, Phase, VolumeState};
 use crate::plan::{Action, DemandAction, PoolSeen, PvSeen, Recorded, VolumeSeen, demand, pv_name, supply};
 
 use super::build::{NAMESPACE, at};
+use super::simulation_events::{Event, event};
 use super::simulation_world::Life;
 use super::words::{demand_words, words};
-
-/// Something that happens to a pool from outside.
-#[derive(Clone, Debug)]
-enum Event {
-    Scale(u32),
-    Claim(u8),
-    DeleteClaim(usize),
-    LoseVolume(usize),
-    DeleteObject(usize),
-    FailVolumes(u32),
-    FailSnapshots(u32),
-    LagReads(u32),
-    Pause(bool),
-    Pass(u32),
-    /// A pass whose decisions are made on what was seen one pass before.
-    StalePass,
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    prop_oneof![
-        2 => (0..5u32).prop_map(Event::Scale),
-        4 => (0..4u8).prop_map(Event::Claim),
-        3 => (0..8usize).prop_map(Event::DeleteClaim),
-        1 => (0..8usize).prop_map(Event::LoseVolume),
-        1 => (0..8usize).prop_map(Event::DeleteObject),
-        1 => (1..3u32).prop_map(Event::FailVolumes),
-        1 => (1..3u32).prop_map(Event::FailSnapshots),
-        1 => (1..3u32).prop_map(Event::LagReads),
-        1 => any::<bool>().prop_map(Event::Pause),
-        6 => (1..6u32).prop_map(Event::Pass),
-        2 => Just(Event::StalePass),
-    ]
-}
 
 /// The nth of a map, counted round.
 fn nth<K: Clone, V>(map: &BTreeMap<K, V>, index: usize) -> Option<K> {
