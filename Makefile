@@ -33,4 +33,4 @@ crds: ## The custom resource definitions, from src/api
 
 bench: ## All benchmarks, or one: make bench ONLY=name
 	$(BUILD) --quiet
-	target/debug/demo bench $(ONLY)
+	cargo test --quiet --bench bench -- $(ONLY)

@@ -146,8 +146,10 @@ fn names_of_modules_say_something() {
 fn other_modules(allowed: &[&str]) -> Vec<String> {
     let library = text_of("src/lib.rs");
     let modules = library.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
-    let others: Vec<String> = modules.filter(|name| !allowed.contains(name)).map(|name| format!("crate::{name}")).collect();
+    let mut others: Vec<String> = modules.filter(|name| !allowed.contains(name)).map(|name| format!("crate::{name}")).collect();
     assert!(others.len() >= 8, "src/lib.rs declares its modules one a line: {others:?}");
+    // A list of modules in one import would hide them from this test.
+    others.push("crate::{".to_owned());
     others
 }
 
@@ -181,7 +183,7 @@ fn the_ec2_port_knows_no_kubernetes() {
 
 #[test]
 fn the_agent_decides_nothing_for_the_controller() {
-    assert_none("the agent is told", mentions(&["src/agent"], &[], &["crate::plan", "crate::controller"]));
+    assert_none("the agent is told", mentions(&["src/agent"], &[], &["crate::plan", "crate::controller", "crate::{"]));
 }
 
 #[test]

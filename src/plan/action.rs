@@ -93,8 +93,10 @@ impl Action {
     pub fn volume(&self) -> Option<&ObjectKey> {
         match self {
             Self::CreateVolume(request) => Some(&request.key),
-            Self::Unassign(key) | Self::RemoveVolumeFinalizer(key) => Some(key),
-            Self::DeletePoolVolume { key, .. } | Self::DeleteVolume { key, .. } => Some(key),
+            Self::Unassign(key)
+            | Self::RemoveVolumeFinalizer(key)
+            | Self::DeletePoolVolume { key, .. }
+            | Self::DeleteVolume { key, .. } => Some(key),
             Self::AddPoolFinalizer
             | Self::RemovePoolFinalizer
             | Self::CreateSnapshot { .. }

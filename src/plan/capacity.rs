@@ -122,7 +122,7 @@ fn wanted_zones(seen: &PoolSeen, source: &Judged) -> Vec<Zone> {
 }
 
 fn free_slot(slots: &mut BTreeSet<u32>) -> u32 {
-    let slot = (0..).find(|slot| !slots.contains(slot)).unwrap_or(u32::MAX);
+    let slot = (0..u32::MAX).find(|slot| !slots.contains(slot)).unwrap_or(u32::MAX);
     slots.insert(slot);
     slot
 }

@@ -194,7 +194,7 @@ fn make_or_wait(
 
 fn free_slot(seen: &DemandSeen, pool: &ObjectKey, taken: &mut Taken) -> u32 {
     let used: BTreeSet<u32> = seen.volumes.iter().filter(|volume| belongs_to(volume, pool)).map(|volume| volume.slot).collect();
-    let slot = (0..).find(|slot| !used.contains(slot) && !taken.slots.contains(&(pool.clone(), *slot))).unwrap_or(u32::MAX);
+    let slot = (0..u32::MAX).find(|slot| !used.contains(slot) && !taken.slots.contains(&(pool.clone(), *slot))).unwrap_or(u32::MAX);
     taken.slots.insert((pool.clone(), slot));
     slot
 }

@@ -25,6 +25,7 @@ pub struct PoolSeen {
 
 /// The parsed spec of a pool, and what of its metadata and stored intent matters.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the object, and they vary independently")]
 pub struct PoolWanted {
     /// Namespace and name.
     pub key: ObjectKey,

@@ -86,10 +86,10 @@ async fn an_error_names_the_action_the_object_and_the_request() {
     let error = sim.ec2.attach_volume(&"vol-0123456789abcdef0".into(), &instance, "/dev/xvdba").await.unwrap_err();
     assert_eq!((error.action, error.object.as_str(), error.class()), ("AttachVolume", "vol-0123456789abcdef0", Class::NotFound));
     assert_eq!(error.code, "InvalidVolume.NotFound");
-    let request = error.request_id.clone().unwrap();
+    let request_id = error.request_id.clone().unwrap();
     let text = error.to_string();
     assert!(text.starts_with("AttachVolume vol-0123456789abcdef0: InvalidVolume.NotFound: "), "{text}");
-    assert!(text.ends_with(&format!(" (request {request})")), "{text}");
+    assert!(text.ends_with(&format!(" (request {request_id})")), "{text}");
 
     let missing = SnapshotId::new("snap-0123456789abcdef0");
     let error = sim.ec2.create_volume(&request("unused", &missing)).await.unwrap_err();

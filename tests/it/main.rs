@@ -4,6 +4,8 @@
 
 /// What the custom resource definitions owe to their users.
 mod api_rules;
+/// The whole product on a real cluster. Needs root.
+mod cluster;
 /// The definitions in the repository are those of the code.
 mod crds;
 /// What the EC2 adapter promises, against a simulator in this process.

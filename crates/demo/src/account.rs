@@ -106,6 +106,11 @@ impl Account {
         Ok(self.client.describe_snapshots().filters(filter).send().await?.snapshots().to_vec())
     }
 
+    /// How many snapshots there are.
+    pub async fn snapshot_count(&self) -> Result<usize> {
+        Ok(self.client.describe_snapshots().owner_ids("self").send().await?.snapshots().len())
+    }
+
     async fn volume(&self, id: &str) -> Result<Volume> {
         let answer = self.client.describe_volumes().volume_ids(id).send().await?;
         answer.volumes().first().cloned().with_context(|| format!("EC2 does not list {id}"))

@@ -100,6 +100,15 @@ pub async fn wait_for_pods(stage: &Stage) -> Result<Vec<String>> {
     .await
 }
 
+/// Waits until the Deployment's four pods exist, whatever they do.
+pub async fn wait_for_pod_names(stage: &Stage) -> Result<Vec<String>> {
+    wait::until("four pods exist", LIMIT, async || {
+        let pods = get(stage, "pods", "{range .items[*]}{.metadata.name}{\"\\n\"}{end}").await?;
+        Ok((pods.len() == 4).then_some(pods))
+    })
+    .await
+}
+
 /// Non-empty lines of a jsonpath query in the example's namespace.
 pub async fn get(stage: &Stage, kind: &str, path: &str) -> Result<Vec<String>> {
     let output = format!("jsonpath={path}");

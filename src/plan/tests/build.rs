@@ -110,7 +110,7 @@ impl PoolBuild {
     }
 
     /// Fixed content: no snapshots are taken.
-    pub(super) fn from_snapshot(mut self, seen: SourceSeen) -> Self {
+    pub(super) fn fixed_content(mut self, seen: SourceSeen) -> Self {
         self.0.pool.source = Source::Snapshot("snap-fixed".into());
         self.0.pool.snapshot_intent = None;
         self.0.snapshots.clear();

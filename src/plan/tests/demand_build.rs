@@ -98,12 +98,12 @@ pub(super) fn claim_in(namespace: &str, name: &str) -> ClaimSeen {
     ClaimSeen { key: ObjectKey::new(namespace, name), ..claim(name) }
 }
 
-/// The PersistentVolume of a claim that lives.
+/// The `PersistentVolume` of a claim that lives.
 pub(super) fn pv_of(claim: &str) -> PvSeen {
     PvSeen { name: format!("pvc-uid-{claim}"), claim_uid: format!("uid-{claim}"), is_released: false, deleting: false, is_retained: false }
 }
 
-/// The PersistentVolume of a claim that is gone.
+/// The `PersistentVolume` of a claim that is gone.
 pub(super) fn released_pv_of(claim: &str) -> PvSeen {
     PvSeen { is_released: true, ..pv_of(claim) }
 }

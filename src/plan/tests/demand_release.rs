@@ -119,8 +119,9 @@ fn a_failed_or_doomed_volume_is_taken_from_a_claim_that_never_got_a_pv() {
     for volume in [held().phase(Phase::Failed), held().ready().deleting()] {
         let on_node = volume.clone().but(|volume| volume.node_name = Some("node-a".into()));
         let words = |volume| demand_on_web().claims([claim("cart")]).volumes([volume]).words();
-        assert_eq!(words(volume)[0], "free web-0 unless pvc-uid-cart", "else the claim waits for ever");
-        assert_eq!(words(on_node)[0], "unassign web-0");
+        let told = "tell cart: WaitingForVolume";
+        assert_eq!(words(volume), ["free web-0 unless pvc-uid-cart", told], "else the claim waits for ever");
+        assert_eq!(words(on_node), ["unassign web-0", told]);
     }
 }
 

@@ -23,8 +23,11 @@ fn demand_subject(action: &DemandAction) -> Option<&ObjectKey> {
         | DemandAction::Free { volume, .. }
         | DemandAction::Discard { volume, .. } => Some(volume),
         // Making a PersistentVolume does not write to the volume.
-        DemandAction::CreatePv { .. } | DemandAction::CreateForClaim { .. } => None,
-        DemandAction::DeletePv(_) | DemandAction::Reschedule(_) | DemandAction::Tell { .. } => None,
+        DemandAction::CreatePv { .. }
+        | DemandAction::CreateForClaim { .. }
+        | DemandAction::DeletePv(_)
+        | DemandAction::Reschedule(_)
+        | DemandAction::Tell { .. } => None,
     }
 }
 
@@ -52,7 +55,7 @@ proptest! {
     #[test]
     fn the_order_of_a_listing_changes_nothing((seen, shuffled) in any_world().prop_flat_map(|seen| {
         let orders = (Just(seen.volumes.clone()).prop_shuffle(), Just(seen.snapshots.clone()).prop_shuffle());
-        let shuffled = orders.prop_map({ let seen = seen.clone(); move |(volumes, snapshots)| PoolSeen { volumes, snapshots, ..seen.clone() } });
+        let shuffled = orders.prop_map({ let seen = seen.clone(); move |(volumes, snapshots)| PoolSeen { snapshots, volumes, ..seen.clone() } });
         (Just(seen), shuffled)
     })) {
         prop_assert_eq!(supply(&seen, at(NOW)), supply(&shuffled, at(NOW)));
@@ -62,7 +65,7 @@ proptest! {
     fn the_order_of_claims_volumes_and_pvs_changes_nothing((seen, shuffled) in any_demand().prop_flat_map(|seen| {
         let orders = (Just(seen.volumes.clone()).prop_shuffle(), Just(seen.claims.clone()).prop_shuffle(), Just(seen.pvs.clone()).prop_shuffle());
         let shuffled = orders.prop_map({ let seen = seen.clone(); move |(volumes, claims, pvs)| {
-            crate::plan::DemandSeen { volumes, claims, pvs, ..seen.clone() }
+            crate::plan::DemandSeen { claims, volumes, pvs, ..seen.clone() }
         }});
         (Just(seen), shuffled)
     })) {

@@ -230,7 +230,9 @@ proptest! {
     #[test]
     fn every_life_comes_to_the_wanted_state(replicas in 0..5u32, events in prop::collection::vec(event(), 0..25)) {
         let mut life = Life::new(replicas);
-        events.iter().for_each(|event| life.happen(event));
+        for event in &events {
+            life.happen(event);
+        }
         life.settle();
         life.assert_settled();
     }
@@ -238,7 +240,9 @@ proptest! {
     #[test]
     fn a_deleted_pool_leaves_nothing_in_ec2(replicas in 0..5u32, events in prop::collection::vec(event(), 0..25)) {
         let mut life = Life::new(replicas);
-        events.iter().for_each(|event| life.happen(event));
+        for event in &events {
+            life.happen(event);
+        }
         life.pool.pool.deleting = true;
         life.claims.clear();
         life.settle();

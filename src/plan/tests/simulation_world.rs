@@ -72,7 +72,9 @@ impl Life {
         self.ec2_moves();
         self.kubernetes_moves();
         let keys: Vec<ObjectKey> = self.objects.keys().cloned().collect();
-        keys.iter().for_each(|key| self.agent_moves(key));
+        for key in &keys {
+            self.agent_moves(key);
+        }
     }
 
     fn ec2_moves(&mut self) {
@@ -178,7 +180,7 @@ impl Life {
     }
 
     pub(super) fn claim(&mut self, number: u8) {
-        let node = if number % 2 == 0 { "node-a" } else { "node-b" };
+        let node = if number.is_multiple_of(2) { "node-a" } else { "node-b" };
         self.ids += 1;
         let claim = claim_on(&format!("claim-{number}-{}", self.ids), node);
         self.claims.insert(claim.uid.to_string(), claim);

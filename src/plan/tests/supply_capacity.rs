@@ -58,14 +58,14 @@ fn copies_have_the_wanted_size_or_that_of_the_source() {
 fn shrinking_drops_what_is_worth_least_first() {
     let volumes = || {
         [
-            volume("web-0").generation(2).ready(),
+            volume("web-0").ready(),
             volume("web-1").generation(2).ready(),
-            volume("web-2").ready(),
+            volume("web-2").generation(2).ready(),
             volume("web-3").generation(2).initializing(),
             volume("web-4").generation(2).used_by("cart"),
         ]
     };
-    let drops = ["drop web-3", "drop web-2", "drop web-1", "drop web-0"];
+    let drops = ["drop web-3", "drop web-0", "drop web-2", "drop web-1"];
     for (replicas, dropped) in [(4, 0), (3, 1), (2, 2), (1, 3), (0, 4)] {
         let plan = pool("web").replicas(replicas).with(volumes()).plan();
         assert_eq!(words(&plan), drops[..dropped], "{replicas} replicas");
@@ -112,7 +112,7 @@ fn a_zone_without_a_node_gets_nothing_new_and_loses_nothing() {
 fn a_pool_with_fixed_content_keeps_its_volumes_when_the_nodes_of_a_zone_go() {
     let volumes = [volume("web-0").ready(), volume("web-1").zone("b").ready()];
     let seen = SourceSeen::Snapshot(fixed_snapshot());
-    let plan = pool("web").replicas(2).from_snapshot(seen).nodes_in(&["a"]).with(volumes).plan();
+    let plan = pool("web").replicas(2).fixed_content(seen).nodes_in(&["a"]).with(volumes).plan();
     assert_eq!(words(&plan), ["add 2 in a"], "the nodes of b may come back");
 }
 

@@ -2,7 +2,7 @@
 
 use crate::domain::tags::{TAG_CLUSTER, TAG_POOL_UID, TAG_VOLUME_UID};
 use crate::domain::{CloudVolume, Reason, VolumeState};
-use crate::plan::{Condition, VISIBILITY};
+use crate::plan::{Condition, VISIBILITY, VolumeSeen, safety};
 
 use super::build::{NOW, PoolBuild, attachment, pool, snapshot, volume};
 use super::words::{assert_finding, words};
@@ -34,6 +34,17 @@ fn nothing_is_deleted_in_ec2_without_every_proof() {
         assert!(!plan.actions.iter().any(crate::plan::Action::writes_to_ec2), "{case}: {:?}", plan.actions);
     }
     assert_eq!(words(&pool("web").replicas(0).with([doomed()]).plan()), ["delete vol-web-0 of web-0"]);
+}
+
+/// Callers check this too; the proof does not rely on them.
+#[test]
+fn a_proof_needs_an_object_that_is_being_deleted() {
+    let proof = |volume: VolumeSeen| safety::may_delete_volume(&pool("web").seen().pool, &volume, volume.cloud.as_ref().unwrap());
+    assert_eq!(proof(volume("web-0").ready().seen()), None);
+    assert_eq!(proof(volume("web-0").ready().deleting().seen()).unwrap().id().as_str(), "vol-web-0");
+    assert_eq!(proof(volume("web-0").used_by("cart").deleting().seen()), None);
+    assert_eq!(proof(volume("web-0").ready().deleting().reserved_for("cart").seen()), None);
+    assert_eq!(proof(volume("web-0").ready().deleting().but(|volume| volume.node_name = Some("node-a".into())).seen()), None);
 }
 
 #[test]
@@ -93,6 +104,20 @@ fn retain_keeps_everything_in_ec2() {
     assert_eq!(words(&retained().plan()), ["let the pool go"]);
     let used = retained().with([volume("web-0").used_by("cart").deleting()]).plan();
     assert_eq!(words(&used), [""; 0], "a claim still has it");
+}
+
+#[test]
+fn an_object_stays_while_an_agent_has_its_volume() {
+    let held = || volume("web-0").ready().deleting().on_node("node-a");
+    let retained = deleted("web").but(|seen| seen.pool.retain_on_deletion = true);
+    assert_eq!(words(&retained.with([held()]).plan()), [""; 0]);
+    let lost = volume("web-0").missing_since(0).deleting().on_node("node-a");
+    assert_eq!(words(&pool("web").replicas(0).with([lost]).plan()), [""; 0]);
+}
+
+#[test]
+fn a_deleted_pool_makes_no_volume_even_for_a_claim() {
+    assert_eq!(words(&deleted("web").with([volume("web-0").reserved_for("cart")]).plan()), [""; 0]);
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn volumes_are_filled_from_the_newest_completed_snapshot() {
 
 #[test]
 fn a_pool_with_fixed_content_takes_no_snapshot() {
-    let plan = pool("web").from_snapshot(SourceSeen::Snapshot(fixed_snapshot())).nodes_in(&["b"]).plan();
+    let plan = pool("web").fixed_content(SourceSeen::Snapshot(fixed_snapshot())).nodes_in(&["b"]).plan();
     assert_eq!(words(&plan), ["add 0 in b"]);
     assert_finding(&plan, Condition::SnapshotFresh, true, Reason::AsWanted, &["snap-fixed"]);
 }

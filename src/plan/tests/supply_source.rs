@@ -27,16 +27,16 @@ fn each_fault_of_a_source_stops_everything_and_says_how_to_mend_it() {
     let tag_command = "aws ec2 create-tags --resources vol-source --tags Key=volumedispatcher.io/source,Value=shop/web";
     let cases: Vec<(PoolBuild, Reason, Vec<&str>)> = vec![
         (pool("web").source(SourceSeen::Missing), Reason::SourceNotFound, vec![volume, "vol-source", "check the id"]),
-        (pool("web").from_snapshot(SourceSeen::Missing), Reason::SourceNotFound, vec![snapshot, "snap-fixed", "check the id"]),
+        (pool("web").fixed_content(SourceSeen::Missing), Reason::SourceNotFound, vec![snapshot, "snap-fixed", "check the id"]),
         (pool("web").source(shared_by(None)), Reason::SourceNotShared, vec![volume, "is missing", tag_command]),
         (pool("web").source(shared_by(Some("shop/other"))), Reason::SourceNotShared, vec![volume, "\"shop/other\"", tag_command]),
         (pool("web").source(shared_by(Some(""))), Reason::SourceNotShared, vec![tag_command]),
-        (pool("web").from_snapshot(foreign), Reason::SourceNotShared, vec![snapshot, "--resources snap-fixed"]),
+        (pool("web").fixed_content(foreign), Reason::SourceNotShared, vec![snapshot, "--resources snap-fixed"]),
         (pool("web").source(in_state(VolumeState::Creating)), Reason::SourceNotUsable, vec![volume, "as soon as"]),
         (pool("web").source(in_state(VolumeState::Error)), Reason::SourceNotUsable, vec![volume]),
         (pool("web").source(in_state(VolumeState::Deleting)), Reason::SourceNotUsable, vec![volume]),
         (pool("web").source(in_state(VolumeState::Unknown)), Reason::SourceNotUsable, vec![volume]),
-        (pool("web").from_snapshot(pending), Reason::SourceNotUsable, vec![snapshot]),
+        (pool("web").fixed_content(pending), Reason::SourceNotUsable, vec![snapshot]),
         (sized(9), Reason::SizeBelowSource, vec!["spec.template.size", "9Gi", "10Gi or more", "leave it out"]),
     ];
     for (pool, reason, message_has) in cases {

@@ -103,7 +103,7 @@ pub(super) fn any_world() -> impl Strategy<Value = PoolSeen> {
             snapshot
         });
         let built = pool("web").replicas(wishes.0).zones(&wishes.1).nodes_in(&wishes.2).source(source);
-        let built = if flags.4 { built.from_snapshot(SourceSeen::Snapshot(fixed_snapshot())) } else { built };
+        let built = if flags.4 { built.fixed_content(SourceSeen::Snapshot(fixed_snapshot())) } else { built };
         let mut seen = built.snapshots(snapshots).intent(wishes.3.map(|second| (2, second))).seen();
         (seen.pool.deleting, seen.pool.has_finalizer, seen.pool.paused, seen.pool.retain_on_deletion) =
             (flags.0, flags.1, flags.2, flags.3);
@@ -123,7 +123,7 @@ fn any_claim(number: usize) -> impl Strategy<Value = ClaimSeen> {
     })
 }
 
-/// Any claims, volumes and PersistentVolumes of one pool.
+/// Any claims, volumes and `PersistentVolume`s of one pool.
 pub(super) fn any_demand() -> impl Strategy<Value = DemandSeen> {
     let claims = (0..4usize).prop_flat_map(|count| (0..count).map(any_claim).collect::<Vec<_>>());
     let pvs = prop::collection::btree_map(0..5usize, (prop::bool::ANY, prop::bool::ANY, prop::bool::ANY), 0..4);
