@@ -16,23 +16,23 @@ const ROUNDS: usize = 5;
 /// What the simulator's profile `fast` takes for a snapshot and then a volume, which nobody can pass.
 const FILL_FLOOR_SECONDS: f64 = 0.300 + 0.150;
 /// The longest that a pod may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 const COMMAND: &str = "make bench ONLY=cluster";
 
 pub(crate) async fn run() -> Result<Vec<Row>> {
     let report: Report = Arc::new(|line: &str| eprintln!("{line}"));
-    let state = std::env::temp_dir().join(format!("vd-bench-{}", std::process::id()));
-    let stage = Stage::set(Script { state, content: Content::Small, controllers: 1, keep: false }, report.clone()).await?;
+    let folder = std::env::temp_dir().join(format!("vd-bench-{}", std::process::id()));
+    let stage = Stage::set(Script { state: folder, content: Content::Small, controllers: 1, keep: false }, report.clone()).await?;
     let rows = measure(&stage).await;
     stage.clear(report).await?;
     rows
 }
 
 async fn measure(stage: &Stage) -> Result<Vec<Row>> {
-    let started = Instant::now();
+    let begun = Instant::now();
     apply_pool(stage).await?;
     wait_for_pool(stage).await?;
-    let fill = started.elapsed().as_secs_f64();
+    let fill = begun.elapsed().as_secs_f64();
     let client = stage.cluster.client().await?;
     let (mut ours, mut rivals) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {

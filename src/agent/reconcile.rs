@@ -163,7 +163,7 @@ async fn bring<E: Ec2>(agent: &Agent<E>, volume: &PoolVolume, id: &VolumeId) -> 
         })
         .await?
     };
-    agent.set_mounted(id, Some(Mounted { path, device_numbers: device.numbers.clone(), access }));
+    agent.set_mounted(id, Some(&Mounted { path, device_numbers: device.numbers.clone(), access }));
     if !side.mounted {
         info!(device = device.name, "mounted");
     }

@@ -82,13 +82,13 @@ impl<E> Agent<E> {
     }
 
     /// Publishes that a volume can be bound, or no longer can.
-    pub(super) fn set_mounted(&self, volume: &VolumeId, mounted: Option<Mounted>) {
+    pub(super) fn set_mounted(&self, volume: &VolumeId, mounted: Option<&Mounted>) {
         self.mounted.send_if_modified(|all| {
-            let before = match mounted.clone() {
+            let before = match mounted.cloned() {
                 Some(mounted) => all.insert(volume.clone(), mounted),
                 None => all.remove(volume),
             };
-            before != mounted
+            before.as_ref() != mounted
         });
     }
 

@@ -1,5 +1,7 @@
 //! `PoolNode`: one agent, what it can hold and what it holds. Written by that agent only.
 
+#![expect(clippy::duplicated_attributes, reason = "columns of one type repeat its name")]
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,7 @@
 //! `PoolVolume`: one EBS volume of a pool, written by the controller and, for its own side, by one agent.
 
+#![expect(clippy::duplicated_attributes, reason = "columns of one type repeat its name")]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;

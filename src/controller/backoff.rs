@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// The first wait.
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest wait: a cause that a person removes is noticed within five minutes.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_mins(5);
 
 /// When each failing object may be tried again.
 #[derive(Debug, Default)]

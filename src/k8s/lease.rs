@@ -38,11 +38,11 @@ impl Elector {
         info!(lease = %self.name, identity = %self.identity, "waiting for leadership");
         loop {
             match self.try_hold().await {
-                Ok(true) => {
+                Ok(Hold::Ours) => {
                     info!(lease = %self.name, identity = %self.identity, "leading");
                     return;
                 }
-                Ok(false) => debug!(lease = %self.name, "another replica leads"),
+                Ok(hold) => debug!(lease = %self.name, ?hold, "another replica leads"),
                 Err(error) => warn!(lease = %self.name, %error, "cannot read or write the lease"),
             }
             tokio::time::sleep(RETRY).await;
@@ -57,10 +57,10 @@ impl Elector {
             tokio::time::sleep(RETRY).await;
             let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
             match tokio::time::timeout(left, self.try_hold()).await {
-                Ok(Ok(true)) => renewed = Instant::now(),
-                Ok(Ok(false)) => return,
+                Ok(Ok(Hold::Ours)) => renewed = Instant::now(),
+                Ok(Ok(Hold::Contended)) => debug!(lease = %self.name, "somebody wrote the lease; it is read again"),
                 Ok(Err(error)) => warn!(lease = %self.name, %error, "cannot renew the lease"),
-                Err(_) => return,
+                Ok(Ok(Hold::Theirs)) | Err(_) => return,
             }
         }
     }
@@ -77,7 +77,7 @@ impl Elector {
         }
     }
 
-    async fn try_hold(&mut self) -> kube::Result<bool> {
+    async fn try_hold(&mut self) -> kube::Result<Hold> {
         let Some(mut lease) = self.api.get_opt(&self.name).await? else {
             let lease = Lease { metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() }, spec: Some(self.spec(0)) };
             return taken(self.api.create(&PostParams::default(), &lease).await);
@@ -89,7 +89,7 @@ impl Elector {
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).filter(|holder| !holder.is_empty());
         let is_expired = self.seen.as_ref().is_some_and(|(_, since)| since.elapsed() > LEASE);
         if holder.as_deref().is_some_and(|holder| holder != self.identity) && !is_expired {
-            return Ok(false);
+            return Ok(Hold::Theirs);
         }
         let transitions = lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or(0);
         let changes_hands = holder.as_deref() != Some(&self.identity);
@@ -115,11 +115,19 @@ impl Elector {
     }
 }
 
-/// A conflict means that another candidate was faster, which is no error.
-fn taken(result: kube::Result<Lease>) -> kube::Result<bool> {
+/// Whose the lease is after a try.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Hold {
+    Ours,
+    Theirs,
+    /// Written by somebody at the same moment: whose it is shows at the next read.
+    Contended,
+}
+
+fn taken(result: kube::Result<Lease>) -> kube::Result<Hold> {
     match result {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        Ok(_) => Ok(Hold::Ours),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Hold::Contended),
         Err(error) => Err(error),
     }
 }

@@ -64,8 +64,8 @@ async fn run(cli: Cli) -> Result<()> {
     }
 }
 
-async fn up(state: &Path, started: Instant, report: Report) -> Result<()> {
-    let script = Script { state: state.to_owned(), content: Content::GoToolchain, controllers: 2, keep: true };
+async fn up(folder: &Path, started: Instant, report: Report) -> Result<()> {
+    let script = Script { state: folder.to_owned(), content: Content::GoToolchain, controllers: 2, keep: true };
     let stage = Stage::set(script, report.clone()).await?;
     story::tell(&stage, started, &report)
         .await

@@ -126,7 +126,9 @@ impl Stage {
         ];
         let chart = chart.to_str().context("the repository is not in a UTF-8 folder")?;
         let mut arguments = vec!["install", NAMESPACE, chart, "--namespace", NAMESPACE, "--wait", "--timeout", "120s"];
-        values.iter().for_each(|value| arguments.extend(["--set", value]));
+        for value in &values {
+            arguments.extend(["--set", value]);
+        }
         self.cluster.helm(&arguments).await?;
         Ok(())
     }

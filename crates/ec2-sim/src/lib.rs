@@ -7,8 +7,6 @@
 //! [`Server`] runs it inside a test or a program; [`World`] alone is the account
 //! as a pure state machine, for tests that own the clock.
 
-#![expect(clippy::doc_markdown, reason = "NVMe, MiB and the names of products are words, not code")]
-
 mod audit;
 pub mod cli;
 mod disk;

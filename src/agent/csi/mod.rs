@@ -20,6 +20,7 @@ use crate::ec2::Ec2;
 /// Code that is generated from the protocol files.
 #[expect(clippy::pedantic, reason = "generated")]
 pub(crate) mod pb {
+    #[expect(clippy::enum_variant_names, reason = "generated")]
     pub(crate) mod csi {
         tonic::include_proto!("csi.v1");
     }
@@ -62,12 +63,8 @@ fn driver_socket(kubelet: &Path) -> PathBuf {
 fn listen(socket: &Path) -> anyhow::Result<UnixListenerStream> {
     let folder = socket.parent().context("a socket is in a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    match std::fs::remove_file(socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot replace {}", socket.display()))?
-        }
-        _ => {}
-    }
+    let removed = std::fs::remove_file(socket).or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) });
+    removed.with_context(|| format!("cannot replace {}", socket.display()))?;
     let listener = UnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
     Ok(UnixListenerStream::new(listener))
 }
@@ -82,6 +79,6 @@ mod tests {
         let authority = path.to_string_lossy().replace('/', "%2F");
         assert!(axum::http::uri::Authority::from_maybe_shared(authority.into_bytes()).is_ok());
         let plain = b"%2Fvar%2Flib%2Fkubelet%2Fplugins_registry%2Fvolumedispatcher.io-reg.sock".as_slice();
-        assert!(axum::http::uri::Authority::from_maybe_shared(plain.to_vec()).is_err(), "then the trick is no longer needed");
+        assert!(axum::http::uri::Authority::from_maybe_shared(plain).is_err(), "then the trick is no longer needed");
     }
 }

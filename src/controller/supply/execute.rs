@@ -110,7 +110,7 @@ async fn create_volume<E: Ec2>(context: &Context<E>, pool: &VolumePool, request:
     }
     let template = &pool.spec.template;
     let mut call = create_volume_request(request.uid.as_str(), &request.zone, &request.origin.snapshot, request.size);
-    call.volume_type = template.volume_type.as_str().to_owned();
+    template.volume_type.as_str().clone_into(&mut call.volume_type);
     call.iops = template.iops;
     call.throughput = template.throughput;
     call.encrypted = template.encrypted;
@@ -216,7 +216,9 @@ fn object_of(action: &Action, seen: &PoolSeen) -> String {
         Action::DeleteSnapshot(proof) => proof.id().to_string(),
         Action::CreatePoolVolume { slot, .. } => format!("{}-{slot}", seen.pool.key),
         Action::CreateVolume(request) => request.key.to_string(),
-        Action::Unassign(key) | Action::RemoveVolumeFinalizer(key) => key.to_string(),
-        Action::DeletePoolVolume { key, .. } | Action::DeleteVolume { key, .. } => key.to_string(),
+        Action::Unassign(key)
+        | Action::RemoveVolumeFinalizer(key)
+        | Action::DeletePoolVolume { key, .. }
+        | Action::DeleteVolume { key, .. } => key.to_string(),
     }
 }

@@ -4,8 +4,8 @@ use aws_sdk_ec2::operation::create_snapshot::CreateSnapshotOutput;
 use aws_sdk_ec2::operation::create_volume::CreateVolumeOutput;
 use aws_sdk_ec2::operation::describe_instance_types::DescribeInstanceTypesOutput;
 use aws_sdk_ec2::types::{
-    AttachmentLimitType, Snapshot, SnapshotState as SdkSnapshotState, Tag, Volume, VolumeAttachment, VolumeAttachmentState,
-    VolumeState as SdkVolumeState, VolumeStatusItem,
+    AttachmentLimitType, InitializationStatusDetails, Snapshot, SnapshotState as SdkSnapshotState, Tag, Volume, VolumeAttachment,
+    VolumeAttachmentState, VolumeState as SdkVolumeState, VolumeStatusItem,
 };
 use jiff::Timestamp;
 
@@ -74,7 +74,7 @@ pub(super) fn snapshot(sdk: &Snapshot) -> Option<CloudSnapshot> {
 /// A volume that EC2 says nothing about has all its blocks: it was not made from a snapshot, or long ago.
 pub(super) fn initialized(status: &VolumeStatusItem) -> Option<(VolumeId, u8)> {
     let id = VolumeId::new(status.volume_id()?);
-    let progress = status.initialization_status_details().and_then(|details| details.progress());
+    let progress = status.initialization_status_details().and_then(InitializationStatusDetails::progress);
     let done = progress.map_or(100, |progress| u8::try_from(progress.clamp(0, 100)).unwrap_or(0));
     Some((id, done))
 }

@@ -3,6 +3,7 @@
 mod convert;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -10,9 +11,9 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::Credentials;
-use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::RequestId;
-use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
+use aws_sdk_ec2::types::{Filter, Reservation, ResourceType, Tag, TagSpecification};
 
 use crate::domain::cloud::Tags;
 use crate::domain::{CloudSnapshot, CloudVolume, InstanceId, SnapshotId, VolumeId};
@@ -92,27 +93,19 @@ fn tagged(resource: ResourceType, tags: &Tags) -> TagSpecification {
     TagSpecification::builder().resource_type(resource).set_tags(Some(tags.collect())).build()
 }
 
-fn failed<E>(action: &'static str, object: impl ToString, error: &SdkError<E>) -> Error
+fn failed<E>(action: &'static str, object: impl fmt::Display, error: &SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     let request_id = error.request_id().map(str::to_owned);
-    match error.as_service_error() {
-        Some(service) => Error {
-            action,
-            object: object.to_string(),
-            code: service.code().unwrap_or("Unknown").to_owned(),
-            message: service.message().unwrap_or("no message").to_owned(),
-            request_id,
-        },
-        None => {
-            let message = aws_sdk_ec2::error::DisplayErrorContext(error).to_string();
-            Error { action, object: object.to_string(), code: "Unreachable".to_owned(), message, request_id }
-        }
-    }
+    let (code, message) = match error.as_service_error() {
+        Some(service) => (service.code().unwrap_or("Unknown").to_owned(), service.message().unwrap_or("no message").to_owned()),
+        None => ("Unreachable".to_owned(), DisplayErrorContext(error).to_string()),
+    };
+    Error { action, object: object.to_string(), code, message, request_id }
 }
 
-fn unexpected(action: &'static str, object: impl ToString) -> Error {
+fn unexpected(action: &'static str, object: impl fmt::Display) -> Error {
     let message = "the answer lacks the object".to_owned();
     Error { action, object: object.to_string(), code: "InternalError".to_owned(), message, request_id: None }
 }
@@ -217,7 +210,7 @@ impl Ec2 for Aws {
     async fn attach_limit(&self, instance: &InstanceId) -> Result<u32, Error> {
         let answer = self.client.describe_instances().filters(filter("instance-id", [instance.to_string()])).send().await;
         let answer = answer.map_err(|error| failed("DescribeInstances", instance, &error))?;
-        let found = answer.reservations().iter().flat_map(|reservation| reservation.instances()).next();
+        let found = answer.reservations().iter().flat_map(Reservation::instances).next();
         let kind = found.and_then(|instance| instance.instance_type()).ok_or_else(|| unexpected("DescribeInstances", instance))?;
         let answer = self.client.describe_instance_types().instance_types(kind.clone()).send().await;
         let answer = answer.map_err(|error| failed("DescribeInstanceTypes", kind.as_str(), &error))?;

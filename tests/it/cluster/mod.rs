@@ -71,14 +71,14 @@ fn state_folder() -> PathBuf {
 
 /// The host's process ids of one mode of the product in this stage's cluster.
 fn processes(stage: &Stage, mode: &str) -> Result<Vec<i32>> {
-    let state = stage.cluster.state().to_string_lossy().into_owned();
+    let folder = stage.cluster.state().to_string_lossy().into_owned();
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
         let Ok(pid) = entry?.file_name().to_string_lossy().parse::<i32>() else { continue };
         let Ok(command) = std::fs::read_to_string(format!("/proc/{pid}/cmdline")) else { continue };
         let is_mode = command == format!("/usr/local/bin/volume-dispatcher\0{mode}\0");
         // The root of a container of this cluster is an overlay of folders below the state folder.
-        let is_here = is_mode && std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).is_ok_and(|mounts| mounts.contains(&state));
+        let is_here = is_mode && std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).is_ok_and(|mounts| mounts.contains(&folder));
         found.extend(is_here.then_some(pid));
     }
     Ok(found)
