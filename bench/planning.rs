@@ -60,6 +60,7 @@ fn pool_of(volumes: u32) -> PoolSeen {
         source: SourceSeen::Volume(source),
         snapshots: Vec::new(),
         volumes: (0..volumes).map(|slot| volume(slot, &zone)).collect(),
+        nodes: BTreeSet::new(),
         zones_with_nodes: BTreeSet::from([zone]),
     }
 }

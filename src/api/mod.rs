@@ -23,7 +23,22 @@ pub fn definitions() -> Vec<(&'static str, Value)> {
 fn tidied(definition: &CustomResourceDefinition) -> Value {
     let mut value = serde_json::to_value(definition).expect("a definition has string keys only");
     drop_unsigned_formats(&mut value);
+    join_lines(&mut value);
     value
+}
+
+/// Descriptions without the line breaks of the source: `kubectl explain` breaks lines itself.
+fn join_lines(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::String(text)) = fields.get_mut("description") {
+                *text = text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
+            }
+            fields.values_mut().for_each(join_lines);
+        }
+        Value::Array(items) => items.iter_mut().for_each(join_lines),
+        _ => {}
+    }
 }
 
 fn drop_unsigned_formats(value: &mut Value) {

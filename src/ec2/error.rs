@@ -40,6 +40,8 @@ pub enum Class {
     WrongState,
     /// The account asks too often.
     Throttled,
+    /// The client token was used for other parameters, or for a volume that failed; it will never give one.
+    TokenBurnt,
     /// A quota or the zone's capacity is used up.
     Capacity,
     /// The credentials may not do this.
@@ -59,6 +61,7 @@ impl Error {
             "InvalidAttachment.NotFound" | "IncorrectState" | "IncorrectInstanceState" => Class::WrongState,
             "RequestLimitExceeded" | "SnapshotCreationPerVolumeRateExceeded" | "ConcurrentSnapshotLimitExceeded" => Class::Throttled,
             "AttachmentLimitExceeded" | "VolumeLimitExceeded" | "InsufficientVolumeCapacity" | "MaxIOPSLimitExceeded" => Class::Capacity,
+            "IdempotentParameterMismatch" => Class::TokenBurnt,
             "UnauthorizedOperation" | "AuthFailure" => Class::Denied,
             "Unreachable" | "Unavailable" | "InternalError" | "ServiceUnavailable" => Class::Transient,
             code if code.ends_with(".NotFound") => Class::NotFound,
@@ -85,6 +88,7 @@ mod tests {
             ("InvalidParameterValue", "bad size", Class::Invalid),
             ("RequestLimitExceeded", "", Class::Throttled),
             ("UnauthorizedOperation", "", Class::Denied),
+            ("IdempotentParameterMismatch", "", Class::TokenBurnt),
             ("Unreachable", "", Class::Transient),
         ];
         for (code, message, class) in cases {

@@ -35,6 +35,13 @@ pub enum Action {
     CreateVolume(VolumeRequest),
     /// Order the agent to unmount and detach.
     Unassign(ObjectKey),
+    /// Forget what the agent of a node said that exists no more; EC2 shows the volume detached.
+    ForgetNode {
+        /// The object.
+        key: ObjectKey,
+        /// The version that was judged.
+        resource_version: String,
+    },
     /// Delete a PoolVolume object; refused by the API server when it changed since it was seen.
     DeletePoolVolume {
         /// The object.
@@ -95,6 +102,7 @@ impl Action {
             Self::CreateVolume(request) => Some(&request.key),
             Self::Unassign(key)
             | Self::RemoveVolumeFinalizer(key)
+            | Self::ForgetNode { key, .. }
             | Self::DeletePoolVolume { key, .. }
             | Self::DeleteVolume { key, .. } => Some(key),
             Self::AddPoolFinalizer
@@ -113,6 +121,7 @@ impl Action {
             | Self::RemovePoolFinalizer
             | Self::CreatePoolVolume { .. }
             | Self::Unassign(_)
+            | Self::ForgetNode { .. }
             | Self::DeletePoolVolume { .. }
             | Self::RemoveVolumeFinalizer(_) => false,
         }

@@ -71,6 +71,8 @@ pub struct Offer {
 pub struct PvSeen {
     /// Its name.
     pub name: String,
+    /// The PoolVolume that it stands for; none when its attribute was changed by hand.
+    pub volume: Option<ObjectKey>,
     /// UID of the claim that it was made for.
     pub claim_uid: String,
     /// Whether that claim is gone.

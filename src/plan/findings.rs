@@ -10,7 +10,7 @@ use super::source::Judged;
 
 /// All conditions; `Ready` last, since it repeats the first of the others that does not hold.
 pub(super) fn of(seen: &PoolSeen, source: &Judged, stock: &Stock, zones: &Zones) -> Vec<Finding> {
-    let mut findings = vec![of_source(source), of_snapshot(source, stock), of_filling(seen, zones)];
+    let mut findings = vec![of_source(source), of_snapshot(seen, source, stock), of_filling(seen, zones)];
     let ready = match findings.iter().find(|finding| !finding.holds) {
         Some(first) => Finding { condition: Condition::Ready, ..first.clone() },
         None => Finding::new(Condition::Ready, true, Reason::AsWanted, format!("{} volumes are ready", seen.pool.replicas)),
@@ -26,7 +26,7 @@ fn of_source(source: &Judged) -> Finding {
     }
 }
 
-fn of_snapshot(source: &Judged, stock: &Stock) -> Finding {
+fn of_snapshot(seen: &PoolSeen, source: &Judged, stock: &Stock) -> Finding {
     let condition = Condition::SnapshotFresh;
     match (&stock.newest, stock.pending_percent) {
         (Some(origin), _) => {
@@ -41,6 +41,9 @@ fn of_snapshot(source: &Judged, stock: &Stock) -> Finding {
             Finding::new(condition, false, Reason::SnapshotFailed, "the snapshot failed in EC2; another is taken")
         }
         (None, None) => match source {
+            Ok(_) if seen.has_no_usable_zone() => {
+                Finding::new(condition, false, Reason::ZoneHasNoNode, "no snapshot is taken while no zone of spec.zones has a node")
+            }
             Ok(_) => Finding::new(condition, false, Reason::SnapshotPending, "the first snapshot is being asked for"),
             Err(blocked) => Finding::new(condition, false, blocked.reason, blocked.message.clone()),
         },

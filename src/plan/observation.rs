@@ -19,6 +19,8 @@ pub struct PoolSeen {
     pub snapshots: Vec<CloudSnapshot>,
     /// The pool's volumes, in any order.
     pub volumes: Vec<VolumeSeen>,
+    /// Nodes that exist.
+    pub nodes: BTreeSet<NodeName>,
     /// Zones in which at least one node exists.
     pub zones_with_nodes: BTreeSet<Zone>,
 }
@@ -164,6 +166,12 @@ impl VolumeSeen {
 }
 
 impl PoolSeen {
+    /// Whether every zone that the user named lacks a node, so that nothing could ever use what is made.
+    pub fn has_no_usable_zone(&self) -> bool {
+        let wanted = &self.pool.zones;
+        !wanted.is_empty() && wanted.iter().all(|zone| !self.zones_with_nodes.contains(zone))
+    }
+
     /// Volumes by key, so that the plan does not depend on the order of a listing.
     pub fn volumes_by_key(&self) -> BTreeMap<&ObjectKey, &VolumeSeen> {
         self.volumes.iter().map(|volume| (&volume.key, volume)).collect()

@@ -15,6 +15,8 @@ pub(super) fn plan(seen: &DemandSeen) -> Vec<DemandAction> {
     let of_volume = |volume: &VolumeSeen| {
         let claim = volume.claim.as_ref()?;
         match pvs.get(claim.uid.as_str()) {
+            // Two passes on old views may have reserved two volumes for one claim; the PersistentVolume names the one.
+            Some(pv) if pv.volume.as_ref().is_some_and(|named| *named != volume.key) => give_back(volume, None),
             Some(pv) if pv.is_released => settle(seen, volume, claim, pv),
             Some(_) => follow(seen, volume),
             None => abandon(seen, volume, claim),
@@ -82,7 +84,12 @@ fn abandon(seen: &DemandSeen, volume: &VolumeSeen, claim: &ClaimRef) -> Option<D
     if seen.live_claims.contains(&claim.uid) && !is_hopeless {
         return None;
     }
-    leave_node(volume).unwrap_or_else(|| Some(free(volume, Some(pv_name(&claim.uid)), false)))
+    give_back(volume, Some(pv_name(&claim.uid)))
+}
+
+/// Takes a claim off a volume that none of its pods can have used: off its node first.
+fn give_back(volume: &VolumeSeen, unless_pv: Option<String>) -> Option<DemandAction> {
+    leave_node(volume).unwrap_or_else(|| Some(free(volume, unless_pv, false)))
 }
 
 fn free(volume: &VolumeSeen, unless_pv: Option<String>, retire: bool) -> DemandAction {

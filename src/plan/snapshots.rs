@@ -23,7 +23,8 @@ pub(super) struct Stock {
 pub(super) fn plan(seen: &PoolSeen, source: &Judged, actions: &mut Vec<Action>) -> Stock {
     let stock = stock(seen);
     let (Source::Volume(volume), Ok(_)) = (&seen.pool.source, source) else { return stock };
-    if stock.newest.is_some() || stock.pending_percent.is_some() || is_just_asked_for(seen) {
+    let is_useless = seen.has_no_usable_zone();
+    if is_useless || stock.newest.is_some() || stock.pending_percent.is_some() || is_just_asked_for(seen) {
         return stock;
     }
     let generation = next_generation(seen);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{CloudVolume, ObjectKey, Phase, VolumeState};
+use crate::domain::{CloudVolume, NodeName, ObjectKey, Phase, VolumeState};
 
 use super::action::{Action, VolumeRequest};
 use super::observation::{PoolSeen, PoolWanted, VolumeSeen};
@@ -29,6 +29,21 @@ pub(super) fn plan(seen: &PoolSeen, now: Timestamp, actions: &mut Vec<Action>) -
 }
 
 fn next(seen: &PoolSeen, volume: &VolumeSeen, now: Timestamp) -> (Phase, Option<Action>) {
+    let (phase, action) = step(seen, volume, now);
+    let forget = Action::ForgetNode { key: volume.key.clone(), resource_version: volume.resource_version.clone() };
+    (phase, if is_on_lost_node(seen, volume) { Some(forget) } else { action })
+}
+
+/// Whether the agent that reported the volume is gone with its node, and EC2 shows that nothing holds the volume.
+///
+/// A silent agent proves nothing: its node may still write. A node that is gone from the cluster may come back, so
+/// the word of EC2 is needed too.
+fn is_on_lost_node(seen: &PoolSeen, volume: &VolumeSeen) -> bool {
+    let is_lost = volume.node.as_ref().is_some_and(|side| !seen.nodes.contains(&NodeName::new(side.node.as_str())));
+    is_lost && volume.cloud.as_ref().is_some_and(CloudVolume::is_free)
+}
+
+fn step(seen: &PoolSeen, volume: &VolumeSeen, now: Timestamp) -> (Phase, Option<Action>) {
     if volume.deleting {
         return (Phase::Deleting, deletion_step(&seen.pool, volume, seen.observed));
     }
@@ -105,7 +120,7 @@ fn deletion_step(pool: &PoolWanted, volume: &VolumeSeen, observed: Timestamp) ->
     if volume.node.is_some() {
         return None;
     }
-    let keep_in_ec2 = pool.deleting && pool.retain_on_deletion;
+    let keep_in_ec2 = pool.deleting && (pool.retain_on_deletion || volume.retired);
     match &volume.cloud {
         _ if keep_in_ec2 => Some(Action::RemoveVolumeFinalizer(volume.key.clone())),
         Some(cloud) if cloud.state == VolumeState::Deleted => Some(Action::RemoveVolumeFinalizer(volume.key.clone())),

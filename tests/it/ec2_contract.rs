@@ -18,7 +18,7 @@ async fn the_same_token_gives_the_same_volume() {
     assert_ne!(sim.ec2.create_volume(&other).await.unwrap().id, first.id);
     assert_eq!(sim.ec2.volumes_by_tag("made-by", "contract").await.unwrap().len(), 2);
     let changed = CreateVolume { size_gib: 2, ..request };
-    assert_eq!(sim.ec2.create_volume(&changed).await.unwrap_err().class(), Class::Invalid);
+    assert_eq!(sim.ec2.create_volume(&changed).await.unwrap_err().class(), Class::TokenBurnt);
 }
 
 #[tokio::test]

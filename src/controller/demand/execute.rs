@@ -117,12 +117,29 @@ async fn free<E>(context: &Context<E>, volume: &ObjectKey, judged: &str, unless_
             return Ok(Outcome::Stale);
         }
     }
-    info!(volume = %volume, retire, "released");
-    edit_spec(context, volume, Some(judged), |spec| {
+    let freed = edit_spec(context, volume, Some(judged), |spec| {
         spec.claim_ref = None;
         spec.retired |= retire;
     })
-    .await
+    .await?;
+    if freed == Outcome::Done {
+        info!(volume = %volume, retire, "released");
+        tell_release(context, volume, retire).await;
+    }
+    Ok(freed)
+}
+
+/// Says on the pool what became of a released volume; one that is being deleted has its own event.
+async fn tell_release<E>(context: &Context<E>, key: &ObjectKey, retire: bool) {
+    let Some(volume) = context.stores.volume(key).filter(|volume| volume.metadata.deletion_timestamp.is_none()) else { return };
+    let pool = context.stores.pools.get(&ObjectRef::new(&volume.spec.pool_ref.name).within(&key.namespace));
+    let Some(pool) = pool else { return };
+    let (reason, message) = if retire {
+        (Reason::Retained, format!("{} was released and is kept; delete the PoolVolume to delete its EBS volume", key.name))
+    } else {
+        (Reason::Recycled, format!("{} was released and is ready again", key.name))
+    };
+    context.say(&Context::<E>::reference(&pool), false, reason, &message).await;
 }
 
 async fn create_pv<E>(context: &Context<E>, action: &DemandAction) -> Result<Outcome, Error> {

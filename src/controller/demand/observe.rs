@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 
-use crate::api::keys::{ANNOTATION_SELECTED_NODE, GROUP, LABEL_ZONE, PARAMETER_POOL};
+use crate::api::keys::{ANNOTATION_SELECTED_NODE, ATTRIBUTE_POOL_VOLUME, GROUP, LABEL_ZONE, PARAMETER_POOL};
 use crate::controller::context::Context;
 use crate::controller::parse::{key_of, offer, volume_seen};
 use crate::domain::{GiB, NodeName, ObjectKey, Uid, VolumeId, Zone};
@@ -122,6 +122,7 @@ fn pv_seen(pv: &PersistentVolume) -> Option<PvSeen> {
     let phase = pv.status.as_ref().and_then(|status| status.phase.as_deref());
     Some(PvSeen {
         name: pv.name_any(),
+        volume: spec.csi.as_ref()?.volume_attributes.as_ref().and_then(|all| ObjectKey::parse(all.get(ATTRIBUTE_POOL_VOLUME)?)),
         claim_uid: spec.claim_ref.as_ref()?.uid.clone()?,
         is_released: matches!(phase, Some("Released" | "Failed")),
         deleting: pv.metadata.deletion_timestamp.is_some(),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 use tracing::{info, warn};
@@ -20,9 +20,9 @@ use crate::controller::volume_write::{edit_spec, store_cloud};
 use crate::domain::cloud::Tags;
 use crate::domain::tags::{TAG_CLUSTER, TAG_GENERATION, TAG_NAME, TAG_POOL, TAG_POOL_UID, TAG_VOLUME_UID};
 use crate::domain::{GiB, ObjectKey, Reason, VolumeId, Zone};
-use crate::ec2::{Ec2, create_volume_request};
+use crate::ec2::{Class, Ec2, create_volume_request};
 use crate::k8s::write::{Outcome, apply_status, delete_exactly, outcome};
-use crate::plan::{Action, Origin, PoolSeen, VolumeRequest};
+use crate::plan::{Action, Origin, PoolSeen, VISIBILITY, VolumeRequest};
 
 /// Starts the effects in order; one that fails waits for itself only. Says whether anything was changed.
 pub(super) async fn all<E: Ec2>(context: &Context<E>, backoff: &Backoff, pool: &VolumePool, seen: &PoolSeen, actions: Vec<Action>) -> bool {
@@ -53,7 +53,7 @@ pub(super) async fn all<E: Ec2>(context: &Context<E>, backoff: &Backoff, pool: &
 async fn one<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: &PoolSeen, action: &Action) -> Result<Outcome, Error> {
     match action {
         Action::AddPoolFinalizer => set_finalizers(context, pool, &[FINALIZER]).await,
-        Action::RemovePoolFinalizer => set_finalizers(context, pool, &[]).await,
+        Action::RemovePoolFinalizer => remove_pool_finalizer(context, pool).await,
         Action::CreateSnapshot { volume, generation } => create_snapshot(context, pool, volume, *generation).await,
         Action::DeleteSnapshot(proof) => {
             context.ec2.delete_snapshot(proof.id()).await?;
@@ -66,6 +66,7 @@ async fn one<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: &PoolSeen, a
         }
         Action::CreateVolume(request) => create_volume(context, pool, request).await,
         Action::Unassign(key) => edit_spec(context, key, None, |spec| spec.node_name = None).await,
+        Action::ForgetNode { key, resource_version } => forget_node_side(context, key, resource_version).await,
         Action::DeletePoolVolume { key, uid, resource_version } => {
             Ok(delete_exactly(&context.volumes(&key.namespace), &key.name, uid.as_str(), Some(resource_version)).await?)
         }
@@ -80,6 +81,17 @@ async fn set_finalizers<E: Ec2>(context: &Context<E>, pool: &VolumePool, ours: &
     let patch = json!({"metadata": {"resourceVersion": pool.resource_version(), "finalizers": all}});
     let api = context.pools(&pool.namespace().unwrap_or_default());
     Ok(outcome(api.patch(&pool.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await)?)
+}
+
+/// Asks the API server itself, not the watch, whether the pool still has volumes.
+async fn remove_pool_finalizer<E: Ec2>(context: &Context<E>, pool: &VolumePool) -> Result<Outcome, Error> {
+    let of_pool = ListParams::default().labels(&format!("{LABEL_POOL}={}", pool.name_any()));
+    let left = context.volumes(&pool.namespace().unwrap_or_default()).list(&of_pool).await?;
+    let is_ours = |volume: &PoolVolume| Some(&volume.spec.pool_ref.uid) == pool.uid().as_ref();
+    if left.items.iter().any(is_ours) {
+        return Ok(Outcome::Stale);
+    }
+    set_finalizers(context, pool, &[]).await
 }
 
 /// Stores the intent with a compare-and-swap, then asks. A second controller, or this one after a crash, sees the
@@ -146,6 +158,15 @@ async fn remove_volume_finalizer<E: Ec2>(context: &Context<E>, key: &ObjectKey) 
     Ok(outcome(api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await)?)
 }
 
+/// Takes the agent's part out of the status, since there is no agent left to do it.
+async fn forget_node_side<E: Ec2>(context: &Context<E>, key: &ObjectKey, judged: &str) -> Result<Outcome, Error> {
+    let patch = json!({"metadata": {"resourceVersion": judged}, "status": {"node": null}});
+    let api = context.volumes(&key.namespace);
+    let forgotten = outcome(api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await)?;
+    info!(volume = %key, "forgot a node that is gone");
+    Ok(forgotten)
+}
+
 /// The object of a volume: made before EC2 is asked, so that a crash leaves a trace.
 pub(in crate::controller) fn pool_volume(pool: &VolumePool, slot: u32, zone: &Zone, size: GiB, origin: &Origin) -> PoolVolume {
     let owner = OwnerReference { controller: Some(true), block_owner_deletion: None, ..pool.controller_owner_ref(&()).unwrap_or_default() };
@@ -189,10 +210,25 @@ async fn failed<E: Ec2>(context: &Context<E>, pool: &VolumePool, action: &Action
     let Action::CreateVolume(request) = action else { return };
     let Some(volume) = context.stores.volume(&request.key) else { return };
     let stored = volume.status.as_ref().and_then(|status| status.cloud.clone()).unwrap_or_default();
+    if is_burnt(error, &stored) {
+        let api = context.volumes(&request.key.namespace);
+        if let Err(error) = delete_exactly(&api, &request.key.name, request.uid.as_str(), None).await {
+            warn!(volume = %request.key, %error, "the object with the burnt token was not deleted");
+        }
+        return;
+    }
     let cloud = CloudStatus { error: Some(error.to_string()), ..stored };
     if let Err(error) = store_cloud(context, &volume, cloud).await {
         warn!(volume = %request.key, %error, "the failure was not stored");
     }
+}
+
+/// Whether EC2 will never give a volume for this object's token, and shows none that it gave before: one object is
+/// one attempt, so a new object must take its place.
+fn is_burnt(error: &Error, stored: &CloudStatus) -> bool {
+    let requested = stored.requested_time.as_ref();
+    let is_settled = requested.is_some_and(|time| parse::now().duration_since(time.0) >= VISIBILITY);
+    matches!(error, Error::Ec2(error) if error.class() == Class::TokenBurnt) && is_settled
 }
 
 fn name_of(action: &Action) -> &'static str {
@@ -204,6 +240,7 @@ fn name_of(action: &Action) -> &'static str {
         Action::CreatePoolVolume { .. } => "CreatePoolVolume",
         Action::CreateVolume(_) => "CreateVolume",
         Action::Unassign(_) => "Unassign",
+        Action::ForgetNode { .. } => "ForgetNode",
         Action::DeletePoolVolume { .. } => "DeletePoolVolume",
         Action::DeleteVolume { .. } => "DeleteVolume",
         Action::RemoveVolumeFinalizer(_) => "RemoveVolumeFinalizer",
@@ -218,6 +255,7 @@ fn object_of(action: &Action, seen: &PoolSeen) -> String {
         Action::CreateVolume(request) => request.key.to_string(),
         Action::Unassign(key)
         | Action::RemoveVolumeFinalizer(key)
+        | Action::ForgetNode { key, .. }
         | Action::DeletePoolVolume { key, .. }
         | Action::DeleteVolume { key, .. } => key.to_string(),
     }

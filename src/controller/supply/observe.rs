@@ -10,7 +10,7 @@ use crate::controller::context::Context;
 use crate::controller::parse;
 use crate::controller::sweep::{Interest, Sources, Sweep};
 use crate::domain::tags::TAG_POOL_UID;
-use crate::domain::{SnapshotId, VolumeId, Zone};
+use crate::domain::{NodeName, SnapshotId, VolumeId, Zone};
 use crate::ec2::Ec2;
 use crate::plan::{PoolSeen, Source, SourceSeen};
 
@@ -31,7 +31,15 @@ pub(super) fn pool<E: Ec2>(context: &Context<E>, sweep: &Sweep, pool: &VolumePoo
         parse::volume_seen(volume, cloud.cloned(), initialized)
     });
     let volumes = seen.collect();
-    Some(PoolSeen { observed: sweep.started, pool: wanted, source, snapshots, volumes, zones_with_nodes: zones_with_nodes(context) })
+    Some(PoolSeen {
+        observed: sweep.started,
+        pool: wanted,
+        source,
+        snapshots,
+        volumes,
+        nodes: nodes(context),
+        zones_with_nodes: zones_with_nodes(context),
+    })
 }
 
 fn source(sweep: &Sweep, source: &Source) -> Option<SourceSeen> {
@@ -45,6 +53,10 @@ fn source(sweep: &Sweep, source: &Source) -> Option<SourceSeen> {
             .contains(id)
             .then(|| sweep.source_snapshots.get(id).cloned().map_or(SourceSeen::Missing, SourceSeen::Snapshot)),
     }
+}
+
+fn nodes<E: Ec2>(context: &Context<E>) -> BTreeSet<NodeName> {
+    context.stores.nodes.state().iter().map(|node| NodeName::new(node.name_any())).collect()
 }
 
 fn zones_with_nodes<E: Ec2>(context: &Context<E>) -> BTreeSet<Zone> {

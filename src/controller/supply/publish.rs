@@ -56,11 +56,21 @@ fn cloud_status(stored: &CloudStatus, life: &VolumeReport) -> CloudStatus {
     let works = life.volume.is_some();
     CloudStatus {
         volume_id: life.volume.as_ref().map(ToString::to_string),
-        state: life.state.map(state_text).map(str::to_owned).or_else(|| stored.state.clone()),
+        state: state(stored, life),
         initialized_percent: life.initialized_percent,
         requested_time: stored.requested_time.clone(),
         missing_since: life.missing_since.map(Time),
         error: stored.error.clone().filter(|_| !works),
+    }
+}
+
+/// What EC2 shows, or showed last. A volume never comes back from its deletion, so an older answer is not believed.
+fn state(stored: &CloudStatus, life: &VolumeReport) -> Option<String> {
+    let known = stored.state.clone();
+    match life.state {
+        Some(VolumeState::Deleted) | None => known,
+        _ if known.as_deref() == Some(parse::STATE_DELETING) => known,
+        Some(state) => Some(state_text(state).to_owned()),
     }
 }
 

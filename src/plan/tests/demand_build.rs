@@ -100,7 +100,14 @@ pub(super) fn claim_in(namespace: &str, name: &str) -> ClaimSeen {
 
 /// The `PersistentVolume` of a claim that lives.
 pub(super) fn pv_of(claim: &str) -> PvSeen {
-    PvSeen { name: format!("pvc-uid-{claim}"), claim_uid: format!("uid-{claim}"), is_released: false, deleting: false, is_retained: false }
+    PvSeen {
+        name: format!("pvc-uid-{claim}"),
+        volume: None,
+        claim_uid: format!("uid-{claim}"),
+        is_released: false,
+        deleting: false,
+        is_retained: false,
+    }
 }
 
 /// The `PersistentVolume` of a claim that is gone.

@@ -136,3 +136,13 @@ fn a_volume_is_not_freed_and_given_away_in_one_plan() {
     let words = released(ReclaimPolicy::Recycle, returned()).claims([claim("blog")]).words();
     assert_eq!(words, ["free web-0", "make web-1 in a for blog on node-a"]);
 }
+
+#[test]
+fn a_second_volume_that_a_claim_got_from_an_old_view_is_given_back() {
+    let pv = PvSeen { volume: Some(super::build::key("web-0")), ..pv_of("cart") };
+    let spare = || volume("web-1").ready().reserved_for("cart");
+    let demand = |spare| demand_on_web().pv(pv.clone()).volumes([used(), spare]);
+    let on_its_way = spare().but(|volume| volume.node_name = Some("node-b".into()));
+    assert_eq!(demand(on_its_way).words(), ["unassign web-1"]);
+    assert_eq!(demand(spare()).words(), ["free web-1"]);
+}

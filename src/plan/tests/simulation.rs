@@ -118,6 +118,10 @@ impl Life {
                 let Some(object) = self.unchanged(seen, key) else { return };
                 self.assign(object, None);
             }
+            Action::ForgetNode { key, resource_version } => {
+                let Some(object) = self.at_version(key, resource_version) else { return };
+                self.write(VolumeSeen { node: None, ..object });
+            }
             Action::DeletePoolVolume { key, resource_version, .. } => {
                 let Some(object) = self.at_version(key, resource_version) else { return };
                 self.write(VolumeSeen { deleting: true, ..object });
@@ -152,9 +156,16 @@ impl Life {
                         (object.claim, object.node_name) = (Some(claim.clone()), node.clone());
                     });
                 }
-                DemandAction::CreatePv { claim, retain, .. } if self.claims.contains_key(&claim.uid) => {
+                DemandAction::CreatePv { volume, claim, retain, .. } if self.claims.contains_key(&claim.uid) => {
                     let (name, claim_uid) = (pv_name(&claim.uid), claim.uid.clone());
-                    let pv = PvSeen { name, claim_uid: claim_uid.clone(), is_released: false, deleting: false, is_retained: *retain };
+                    let pv = PvSeen {
+                        name,
+                        volume: Some(volume.clone()),
+                        claim_uid: claim_uid.clone(),
+                        is_released: false,
+                        deleting: false,
+                        is_retained: *retain,
+                    };
                     self.pvs.entry(claim_uid).or_insert(pv);
                 }
                 DemandAction::DeletePv(name) => self.pvs.retain(|_, pv| pv.name != *name),

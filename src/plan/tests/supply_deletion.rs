@@ -132,3 +132,10 @@ fn a_paused_pool_that_is_deleted_waits_with_ec2_and_keeps_its_guard() {
     assert_eq!(words(&paused().plan()), [""; 0]);
     assert_eq!(words(&paused().with([volume("web-0").ready().deleting()]).plan()), [""; 0]);
 }
+
+#[test]
+fn a_volume_that_was_kept_for_a_person_stays_in_ec2_when_its_pool_goes() {
+    let kept = || volume("web-0").ready().deleting().but(|volume| volume.retired = true);
+    assert_eq!(words(&pool("web").but(|seen| seen.pool.deleting = true).with([kept()]).plan()), ["let web-0 go"]);
+    assert_eq!(words(&pool("web").replicas(0).with([kept()]).plan()), ["delete vol-web-0 of web-0"], "a person deleted the object itself");
+}

@@ -169,3 +169,16 @@ fn a_volume_is_watched_by_its_node_until_the_agent_has_let_go() {
     assert_eq!(watched(used.but(|volume| volume.node_name = None)), Some("node-a".into()));
     assert_eq!(watched(volume("web-0").ready()), None);
 }
+
+#[test]
+fn a_volume_of_a_lost_node_is_forgotten_only_when_ec2_shows_it_free() {
+    let side = NodeSide { node: "node-gone".to_owned(), ..NodeSide::default() };
+    let free = || volume("web-0").ready().but(|volume| volume.node = Some(side.clone()));
+    assert_eq!(words(&pool("web").replicas(0).with([free()]).plan()), ["forget the node of web-0"]);
+    let held = free().but(|volume| volume.cloud.as_mut().unwrap().attachments = vec![attachment()]);
+    assert_eq!(words(&pool("web").replicas(0).with([held]).plan()), [""; 0], "the instance may still write");
+    let unseen = free().but(|volume| volume.cloud = None);
+    assert_eq!(words(&pool("web").with([unseen]).plan()), [""; 0], "unknown is not detached");
+    let living = free().but(|volume| volume.node.as_mut().unwrap().node = "node-a".to_owned());
+    assert_eq!(words(&pool("web").replicas(0).with([living]).plan()), [""; 0], "its agent will let it go");
+}

@@ -78,3 +78,12 @@ fn a_generation_tag_changed_by_hand_to_the_largest_number_breaks_nothing() {
     let plan = pool("web").snapshots([snapshot_in(SnapshotState::Error, u64::MAX)]).plan();
     assert_eq!(words(&plan), [format!("snapshot vol-source as {}", u64::MAX)]);
 }
+
+#[test]
+fn no_snapshot_is_taken_while_no_wanted_zone_has_a_node() {
+    let lonely = || pool("web").zones(&["z"]).but(|seen| (seen.snapshots, seen.pool.snapshot_intent) = (Vec::new(), None));
+    let plan = lonely().plan();
+    assert_eq!(words(&plan), [""; 0]);
+    assert_finding(&plan, Condition::SnapshotFresh, false, Reason::ZoneHasNoNode, &["spec.zones"]);
+    assert_eq!(words(&lonely().zones(&["z", "a"]).plan()), ["snapshot vol-source as 1"], "one zone is enough");
+}

@@ -17,6 +17,7 @@ pub(super) fn word(action: &Action) -> String {
         Action::CreatePoolVolume { slot, zone, .. } => format!("add {slot} in {zone}"),
         Action::CreateVolume(request) => format!("create {}", request.key.name),
         Action::Unassign(key) => format!("unassign {}", key.name),
+        Action::ForgetNode { key, .. } => format!("forget the node of {}", key.name),
         Action::DeletePoolVolume { key, .. } => format!("drop {}", key.name),
         Action::DeleteVolume { key, proof } => format!("delete {} of {}", proof.id(), key.name),
         Action::RemoveVolumeFinalizer(key) => format!("let {} go", key.name),

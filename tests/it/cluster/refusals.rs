@@ -15,6 +15,7 @@ fn bad_input_is_answered_with_the_field_and_the_fix_and_changes_nothing() {
         schema_refuses(stage).await?;
         pools_say_why_not(stage).await?;
         claims_say_why_not(stage).await?;
+        agents_write_for_their_own_node_only(stage).await?;
         let after = in_ec2(stage).await?;
         // The source of the pool that is too small was made by this test.
         ensure!(after == (before.0 + 1, before.1), "EC2 held {before:?} volumes and snapshots, now {after:?}");
@@ -120,5 +121,34 @@ async fn nothing_was_restarted(stage: &Stage) -> Result<()> {
     let output = "jsonpath={range .items[*]}{.status.containerStatuses[*].restartCount}{end}";
     let counts = stage.cluster.kubectl(&["--namespace", "volume-dispatcher", "get", "pods", "--output", output]).await?;
     ensure!(counts.chars().all(|count| count == '0'), "pods were restarted: {counts}");
+    Ok(())
+}
+
+/// A status write with the identity of an agent whose token is bound to `node`.
+async fn write_as_agent(stage: &Stage, node: &str, path: &str, status: &str) -> Result<()> {
+    let request = axum::http::Request::patch(format!("/apis/volumedispatcher.io/v1alpha1/{path}/status"))
+        .header("content-type", "application/merge-patch+json")
+        .header("impersonate-user", "system:serviceaccount:volume-dispatcher:volume-dispatcher-agent")
+        .header("impersonate-extra-authentication.kubernetes.io%2fnode-name", node)
+        .body(format!(r#"{{"status":{status}}}"#).into_bytes())?;
+    stage.cluster.client().await?.request_text(request).await?;
+    Ok(())
+}
+
+async fn agents_write_for_their_own_node_only(stage: &Stage) -> Result<()> {
+    let version = r#"{"version":"0.1.0"}"#;
+    write_as_agent(stage, "node1", "poolnodes/node1", version).await.context("an agent may write its own PoolNode")?;
+    let volume = format!("namespaces/{SHOP}/poolvolumes/web-0");
+    let side = r#"{"node":{"name":"node1","instanceID":"i-1","attached":true,"mounted":true}}"#;
+    let refusals = [
+        ("poolnodes/node2", version, "only the PoolNode of its own node"),
+        (&volume, side, "only the status of volumes that are on its own node"),
+        (&volume, r#"{"phase":"Failed"}"#, "only the status of volumes that are on its own node"),
+    ];
+    for (path, status, words) in refusals {
+        let error =
+            write_as_agent(stage, "node1", path, status).await.err().with_context(|| format!("an agent wrote {status} to {path}"))?;
+        ensure!(format!("{error:#}").contains(words), "{path} was refused with {error:#}");
+    }
     Ok(())
 }
