@@ -14,6 +14,8 @@ demo-down: ## Take the demo down and leave nothing behind
 	target/debug/demo down
 
 test: ## Everything: unit tests, contracts, house rules, and a real cluster when root
+	$(BUILD)
+	target/debug/demo prepare
 	cargo test --workspace
 
 check: ## Format, lints and unit tests: seconds when warm

@@ -5,6 +5,8 @@
 pub enum Reason {
     /// All that this condition speaks of is as wanted.
     AsWanted,
+    /// The pool has what it promises.
+    PoolReady,
     /// The pool is being deleted.
     Deleting,
     /// The pool's deletion waits for claims to be released.
@@ -68,6 +70,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AsWanted => "AsWanted",
+            Self::PoolReady => "PoolReady",
             Self::Deleting => "Deleting",
             Self::ClaimsRemain => "ClaimsRemain",
             Self::Paused => "Paused",

@@ -13,7 +13,7 @@ pub(super) fn of(seen: &PoolSeen, source: &Judged, stock: &Stock, zones: &Zones)
     let mut findings = vec![of_source(source), of_snapshot(seen, source, stock), of_filling(seen, zones)];
     let ready = match findings.iter().find(|finding| !finding.holds) {
         Some(first) => Finding { condition: Condition::Ready, ..first.clone() },
-        None => Finding::new(Condition::Ready, true, Reason::AsWanted, format!("{} volumes are ready", seen.pool.replicas)),
+        None => Finding::new(Condition::Ready, true, Reason::PoolReady, format!("{} volumes are ready", seen.pool.replicas)),
     };
     findings.extend([of_failures(seen, source, stock, zones), of_pause(seen), ready]);
     findings

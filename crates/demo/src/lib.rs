@@ -12,4 +12,4 @@ mod table;
 pub mod wait;
 
 pub use source::{Content, DIGEST_COMMAND};
-pub use stage::{Report, Script, Stage, clear};
+pub use stage::{Report, Script, Stage, clear, prepare};

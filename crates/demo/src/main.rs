@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use demo::{Content, Report, Script, Stage, clear, image, story};
+use demo::{Content, Report, Script, Stage, clear, image, prepare, story};
 use local_cluster::Cluster;
 
 /// The whole product on this machine: a real Kubernetes, a simulated EC2 with real disks, the image and the chart.
@@ -27,6 +27,8 @@ enum Command {
     Up,
     /// Take everything down.
     Down,
+    /// Do ahead what takes long: install missing packages, build Kubernetes and the image. Does nothing unless root.
+    Prepare,
     /// Build the image, and load it in the nodes when the demo is up.
     Image,
     /// Run kubectl in the demo's cluster.
@@ -55,6 +57,11 @@ async fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Up => up(&state, started, report).await,
         Command::Down => clear(&state, &report).await,
+        Command::Prepare if !rustix::process::geteuid().is_root() => {
+            report("not root: there will be no cluster, and tests that need one are skipped");
+            Ok(())
+        }
+        Command::Prepare => prepare(&report).await.map(drop),
         Command::Image => build_image(&state, &report).await,
         Command::Kubectl { arguments } => {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

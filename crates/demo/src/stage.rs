@@ -59,8 +59,7 @@ impl Stage {
     pub async fn set(script: Script, report: Report) -> Result<Self> {
         ensure_root()?;
         clear(&script.state, &report).await?;
-        let archive = image::ensure(&|line| report(line)).await?;
-        local_cluster::ensure_tools(&|line| report(line)).await?;
+        let archive = prepare(&report).await?;
         let data = script.state.join("ec2");
         std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
         let (filled, nodes) = prepare_account(&script, &data, &report).await?;
@@ -132,6 +131,14 @@ impl Stage {
         self.cluster.helm(&arguments).await?;
         Ok(())
     }
+}
+
+/// Installs missing packages, builds Kubernetes and the image; returns the image. What has been done is not done again.
+pub async fn prepare(report: &Report) -> Result<PathBuf> {
+    ensure_root()?;
+    local_cluster::ensure_packages(&|line| report(line)).await?;
+    local_cluster::ensure_tools(&|line| report(line)).await?;
+    image::ensure(&|line| report(line)).await
 }
 
 /// Stops whatever runs on the folder and removes it: processes, mounts, loop devices, files.

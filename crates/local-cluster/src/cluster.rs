@@ -55,7 +55,7 @@ impl Cluster {
         let layout = Layout::new(&spec.state)?;
         let spec = ClusterSpec { state: layout.root.clone(), ..spec };
         let steps = Arc::new(Steps::new(Box::new(report)));
-        packages::ensure_installed(&|line| steps.say(line)).await?;
+        packages::ensure_packages(&|line| steps.say(line)).await?;
         let tools = tools::ensure_tools(&|line| steps.say(line)).await?;
         let lock = lock(&layout, &steps).await?;
         let record = Record { spec, tools };

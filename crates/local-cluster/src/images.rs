@@ -110,7 +110,11 @@ mod tests {
     #[test]
     fn the_archive_has_both_images_and_the_same_bytes_each_time() {
         if packages::static_busybox().is_err() {
-            println!("SKIPPED: no static busybox on this machine");
+            std::io::Write::write_all(
+                &mut std::io::stderr(),
+                b"SKIPPED: the_archive_has_both_images_and_the_same_bytes_each_time: no static busybox on this machine\n",
+            )
+            .unwrap();
             return;
         }
         let folder = tempfile::tempdir().unwrap();

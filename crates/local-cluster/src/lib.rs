@@ -29,7 +29,7 @@ mod tools;
 pub use bringup::{down, remains};
 pub use cluster::Cluster;
 pub use layout::default_state;
-pub use packages::ensure_programs;
+pub use packages::{ensure_packages, ensure_programs};
 pub use spec::{Bind, ClusterSpec, MAX_NODES, NodeSpec};
 pub use teardown::Logs;
 pub use tools::ensure_tools;

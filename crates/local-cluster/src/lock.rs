@@ -53,7 +53,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path()).unwrap();
         if std::fs::File::create(layout.lock()).is_err() {
-            println!("SKIPPED: the folder of locks is writable for root only");
+            std::io::Write::write_all(
+                &mut std::io::stderr(),
+                b"SKIPPED: the_lock_can_be_taken_again_after_its_release: the folder of locks is writable for root only\n",
+            )
+            .unwrap();
             return;
         }
         for _ in 0..2 {

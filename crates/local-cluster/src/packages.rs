@@ -73,8 +73,8 @@ fn is_static(program: &[u8]) -> bool {
     !names(b"/ld-linux") && !names(b"/ld-musl")
 }
 
-/// Makes sure that every program that a cluster needs is there.
-pub(crate) async fn ensure_installed(report: &(dyn Fn(&str) + Sync)) -> Result<()> {
+/// Makes sure that every program that a cluster needs is there; installs what is missing on Debian and Ubuntu.
+pub async fn ensure_packages(report: &(dyn Fn(&str) + Sync)) -> Result<()> {
     install(missing, report).await
 }
 

@@ -102,7 +102,11 @@ mod tests {
     #[test]
     fn bytes_go_both_ways_and_the_port_closes_with_the_relay() {
         if !rustix::process::geteuid().is_root() {
-            println!("SKIPPED: entering a network namespace needs root");
+            std::io::Write::write_all(
+                &mut std::io::stderr(),
+                b"SKIPPED: bytes_go_both_ways_and_the_port_closes_with_the_relay: entering a network namespace needs root\n",
+            )
+            .unwrap();
             return;
         }
         let server = TcpListener::bind("127.0.0.1:0").unwrap();

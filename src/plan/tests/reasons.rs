@@ -29,6 +29,7 @@ fn from_supply() -> Vec<(Reason, Plan)> {
     let broken = volume("web-0").used_by("cart").but(|volume| volume.node = Some(side));
     vec![
         (Reason::AsWanted, pool("web").with([volume("web-0").ready()]).plan()),
+        (Reason::PoolReady, pool("web").with([volume("web-0").ready()]).plan()),
         (Reason::Deleting, deleted().plan()),
         (Reason::ClaimsRemain, deleted().with([volume("web-0").used_by("cart")]).plan()),
         (Reason::Paused, pool("web").but(|seen| seen.pool.paused = true).plan()),

@@ -24,7 +24,7 @@ fn replicas_are_spread_evenly_and_the_first_zones_get_the_rest() {
 fn a_full_pool_is_left_alone() {
     let plan = pool("web").replicas(2).with([volume("web-0").ready(), volume("web-1").ready()]).plan();
     assert_eq!(words(&plan), [""; 0]);
-    assert_finding(&plan, Condition::Ready, true, Reason::AsWanted, &["2 volumes are ready"]);
+    assert_finding(&plan, Condition::Ready, true, Reason::PoolReady, &["2 volumes are ready"]);
     assert_finding(&plan, Condition::PoolFilled, true, Reason::AsWanted, &["2 of 2"]);
     assert!(!plan.report.is_moving);
 }

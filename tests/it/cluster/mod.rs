@@ -23,7 +23,8 @@ fn on_a_stage(name: &str, content: Content, test: impl AsyncFnOnce(&Stage) -> Re
     if !rustix::process::geteuid().is_root() {
         let reason = format!("SKIPPED: {name}: it makes namespaces, mounts and loop devices, which needs root");
         assert!(std::env::var("CI").is_err(), "{reason}; with CI=true that is a failure");
-        eprintln!("{reason}");
+        // Written past the capture of the test runner, which hides what a passing test prints.
+        std::io::Write::write_all(&mut std::io::stderr(), format!("{reason}\n").as_bytes()).unwrap();
         return;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
