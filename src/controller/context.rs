@@ -14,6 +14,9 @@ use crate::metrics::Metrics;
 
 use super::stores::Stores;
 
+/// How many objects' last words are remembered; forgetting them costs a repeated event each.
+const MOST_TOPICS: usize = 10_000;
+
 /// Clients, stores and names.
 #[derive(Clone)]
 pub struct Context<E> {
@@ -48,7 +51,13 @@ impl<E> Context<E> {
     pub async fn say(&self, object: &ObjectReference, is_warning: bool, reason: Reason, message: &str) {
         let words = format!("{reason} {message}");
         let topic = object.uid.clone().unwrap_or_default();
-        let known = self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(topic, words.clone());
+        let known = {
+            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            if said.len() >= MOST_TOPICS {
+                said.clear();
+            }
+            said.insert(topic, words.clone())
+        };
         if known.as_ref() == Some(&words) {
             return;
         }

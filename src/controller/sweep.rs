@@ -12,8 +12,9 @@ use crate::domain::tags::{TAG_CLUSTER, TAG_POOL_UID, TAG_VOLUME_UID};
 use crate::domain::{CloudSnapshot, CloudVolume, SnapshotId, VolumeId, VolumeState};
 use crate::ec2::{self, Ec2};
 
-/// Pause between sweeps while something moves: two calls a second of the twenty that EC2 refills for filtered describes.
-const FAST: Duration = Duration::from_millis(400);
+/// Pause between sweeps while something moves: at most four calls a second of each describe, of the twenty that EC2
+/// refills for each. Source: EC2 developer guide, "Request throttling".
+const FAST: Duration = Duration::from_millis(500);
 /// Pause between sweeps while nothing moves: finds what others changed.
 const SLOW: Duration = Duration::from_secs(30);
 

@@ -14,8 +14,18 @@ fn pods_on_two_nodes_read_the_content_of_the_source_from_volumes_of_their_own() 
     on_a_stage("story", Content::Small, async |stage| {
         let report: Report = Arc::new(|line: &str| println!("{line}"));
         story::tell(stage, Instant::now(), &report).await?;
-        a_deleted_pool_leaves_nothing_in_ec2(stage).await
+        a_deleted_pool_leaves_nothing_in_ec2(stage).await?;
+        an_uninstall_keeps_the_definitions(stage).await
     });
+}
+
+async fn an_uninstall_keeps_the_definitions(stage: &Stage) -> Result<()> {
+    stage.cluster.helm(&["uninstall", "volume-dispatcher", "--namespace", "volume-dispatcher", "--wait"]).await?;
+    let kept = stage.cluster.kubectl(&["get", "crds", "--output", "name"]).await?;
+    for kind in ["volumepools", "poolvolumes", "poolnodes"] {
+        ensure!(kept.contains(&format!("{kind}.volumedispatcher.io")), "{kind} went with the chart; there are {kept}");
+    }
+    Ok(())
 }
 
 async fn a_deleted_pool_leaves_nothing_in_ec2(stage: &Stage) -> Result<()> {
