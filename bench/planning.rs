@@ -1,6 +1,6 @@
 //! How long the pure plan of a pool of a thousand volumes takes, beside the time to copy its input once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -60,6 +60,7 @@ fn pool_of(volumes: u32) -> PoolSeen {
         source: SourceSeen::Volume(source),
         snapshots: Vec::new(),
         volumes: (0..volumes).map(|slot| volume(slot, &zone)).collect(),
+        instances: BTreeMap::new(),
         nodes: BTreeSet::new(),
         zones_with_nodes: BTreeSet::from([zone]),
     }

@@ -1,16 +1,25 @@
 //! When the process was asked to end.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Returns on SIGTERM or SIGINT. Cancel safe.
-///
-/// # Panics
-/// When the runtime has no signal driver, which every mode enables.
-pub async fn requested() {
-    let mut terminate = signal(SignalKind::terminate()).expect("the runtime drives signals");
-    let mut interrupt = signal(SignalKind::interrupt()).expect("the runtime drives signals");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that ask a process to end, from the moment that this is made.
+#[derive(Debug)]
+pub struct Shutdown {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Shutdown {
+    /// Listens from now on. A first process of a container ignores signals that nobody listens for.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Returns on SIGTERM or SIGINT. Cancel safe.
+    pub async fn requested(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

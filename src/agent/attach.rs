@@ -1,7 +1,6 @@
 //! The EC2 side of a node: attaches a volume to this instance, and detaches it when nothing is mounted.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use tracing::info;
 
@@ -11,9 +10,6 @@ use super::state::Agent;
 use crate::api::PoolVolume;
 use crate::domain::{AttachmentState, CloudVolume, GiB, VolumeId, VolumeState};
 use crate::ec2::{Class, Ec2};
-
-/// Pause between looks while EC2 or the kernel works: an attachment takes one to four seconds in EC2.
-pub(super) const POLL: Duration = Duration::from_millis(200);
 
 /// How far an attachment is.
 pub(super) enum Attached {
@@ -76,10 +72,13 @@ async fn reserve_name<E: Ec2>(agent: &Agent<E>, id: &VolumeId) -> Result<String,
     let listed = agent.ec2.volumes_of_instance(&agent.place.instance).await?;
     let mut used: BTreeSet<String> =
         listed.iter().flat_map(CloudVolume::live_attachments).map(|attachment| attachment.device.clone()).collect();
-    used.extend(in_flight.values().cloned());
-    let name = device_names().find(|name| !used.contains(name));
-    let name = name.ok_or_else(|| Error::Local("all device names of the instance are in use".to_owned()))?;
-    in_flight.insert(id.clone(), name.clone());
+    used.extend(in_flight.values().flatten().cloned());
+    let Some(name) = device_names().find(|name| !used.contains(name)) else {
+        // Names that failed before get another chance.
+        in_flight.remove(id);
+        return Err(Error::Local("all device names of the instance are in use".to_owned()));
+    };
+    in_flight.entry(id.clone()).or_default().insert(name.clone());
     Ok(name)
 }
 
@@ -96,16 +95,14 @@ fn device_names() -> impl Iterator<Item = String> {
 pub(super) async fn ensure_detached<E: Ec2>(agent: &Agent<E>, id: &VolumeId) -> Result<bool, Error> {
     agent.names_in_flight.lock().await.remove(id);
     let found = agent.ec2.volumes_by_id(std::slice::from_ref(id)).await?;
-    let Some(cloud) = found.first() else {
-        return Ok(find(agent, id)?.is_none());
-    };
-    let Some(attachment) = cloud.live_attachments().find(|attachment| attachment.instance == agent.place.instance) else {
-        return Ok(true);
-    };
-    if matches!(attachment.state, AttachmentState::Attached | AttachmentState::Attaching) {
-        agent.ec2.detach_volume(id, &agent.place.instance).await?;
+    let here = found.iter().flat_map(CloudVolume::live_attachments).find(|attachment| attachment.instance == agent.place.instance);
+    match here.map(|attachment| attachment.state) {
+        Some(AttachmentState::Detaching | AttachmentState::Busy | AttachmentState::Detached) => Ok(false),
+        // A read that shows no attachment may lag behind one that was just asked for; the answer to a detach does not.
+        Some(AttachmentState::Attached | AttachmentState::Attaching) | None => {
+            Ok(agent.ec2.detach_volume(id, &agent.place.instance).await?)
+        }
     }
-    Ok(false)
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ use crate::domain::NodeName;
 use crate::ec2::Ec2;
 use crate::k8s::watch::{Wakers, reflect};
 use crate::metrics::Metrics;
-use crate::shutdown;
+use crate::shutdown::Shutdown;
 
 pub use device::DeviceTree;
 pub use place::Place;
@@ -63,14 +63,18 @@ pub async fn run<E: Ec2>(client: Client, ec2: E, place: Place, settings: Setting
     let mut tasks = JoinSet::new();
     let mine = watcher::Config::default().labels(&format!("{LABEL_NODE}={}", settings.node));
     let volumes = reflect::<PoolVolume>(&mut tasks, Api::all(client.clone()), mine, Wakers::new([wake.clone()]));
-    volumes.wait_until_ready().await.context("the watch of volumes ended before it had listed everything")?;
+    let mut shutdown = Shutdown::listen()?;
+    tokio::select! {
+        ready = volumes.wait_until_ready() => ready.context("the watch of volumes ended before it had listed everything")?,
+        () = shutdown.requested() => return Ok(()),
+    }
     let agent = Agent::new(client, ec2, place, settings, volumes, admin, wake);
     pool_node::register(&agent).await?;
     csi::serve(&agent, &mut tasks)?;
     tasks.spawn(reconcile::run(agent.clone()));
     tasks.spawn(pool_node::run(agent));
     tokio::select! {
-        () = shutdown::requested() => {
+        () = shutdown.requested() => {
             info!("stopped; mounts stay");
             Ok(())
         }

@@ -1,5 +1,6 @@
 //! Keeps this node's `PoolNode` object: made once, and written only when something changed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -8,20 +9,23 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tracing::{info, warn};
 
+use super::Place;
 use super::state::Agent;
 use crate::api::keys::{GROUP, MANAGER_AGENT};
 use crate::api::{PoolNode, PoolNodeStatus};
+use crate::domain::VolumeId;
 
 /// The longest time between two looks at what is attached.
 const REFRESH: Duration = Duration::from_secs(5);
 
 /// Makes the object, owned by the node so that it goes with it.
 pub(super) async fn register<E>(agent: &Agent<E>) -> anyhow::Result<()> {
+    let node_uid = Place::of_node(&agent.client, &agent.settings.node).await?.node_uid;
     let owner = OwnerReference {
         api_version: "v1".to_owned(),
         kind: "Node".to_owned(),
         name: agent.settings.node.to_string(),
-        uid: agent.place.node_uid.clone(),
+        uid: node_uid,
         ..OwnerReference::default()
     };
     let object = json!({
@@ -48,6 +52,12 @@ pub(super) async fn run<E>(agent: Agent<E>) {
             match api.patch_status(agent.settings.node.as_str(), &PatchParams::apply(MANAGER_AGENT).force(), &Patch::Apply(&document)).await
             {
                 Ok(_) => written = Some(status),
+                Err(kube::Error::Api(error)) if error.code == 404 => {
+                    // Deleted by a person, or with a Node that was registered anew.
+                    if let Err(error) = register(&agent).await {
+                        warn!(%error, "the PoolNode is gone and was not made again yet");
+                    }
+                }
                 Err(error) => warn!(%error, "the PoolNode was not written and is written again"),
             }
         }
@@ -58,14 +68,14 @@ pub(super) async fn run<E>(agent: Agent<E>) {
     }
 }
 
-fn status<E>(agent: &Agent<E>, requested: &std::collections::BTreeSet<crate::domain::VolumeId>) -> PoolNodeStatus {
+fn status<E>(agent: &Agent<E>, requested: &BTreeMap<VolumeId, usize>) -> PoolNodeStatus {
     let attached = agent.volumes.state().iter().filter(|volume| is_attached(agent, volume)).count();
     PoolNodeStatus {
         instance_id: agent.place.instance.to_string(),
         zone: agent.place.zone.to_string(),
         attach_limit: agent.place.attach_limit,
         attached: u32::try_from(attached).unwrap_or(u32::MAX),
-        requested: requested.iter().map(ToString::to_string).collect(),
+        requested: requested.keys().map(ToString::to_string).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }

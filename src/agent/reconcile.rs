@@ -18,8 +18,11 @@ use crate::domain::{Access, Phase, VolumeId};
 use crate::ec2::Ec2;
 use crate::k8s::write::Outcome;
 
-/// How long a step that failed, or waits for pods, rests.
-const RETRY: Duration = Duration::from_secs(1);
+/// The first and the longest rest of a volume that failed; it doubles in between.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+/// The first and the longest pause while EC2, the kernel or a pod must act; it doubles in between. An attachment takes
+/// one to four seconds in EC2, so the first looks come soon.
+const POLL: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3));
 /// The longest time between two looks at a volume that is where it should be.
 const RESYNC: Duration = Duration::from_secs(10);
 
@@ -28,8 +31,10 @@ const RESYNC: Duration = Duration::from_secs(10);
 enum Progress {
     /// It is where it should be.
     Settled,
-    /// It is on its way.
+    /// It waits for EC2, the kernel or a pod.
     Moving,
+    /// It could not go on.
+    Failed,
 }
 
 /// Why a volume is not where it should be yet.
@@ -49,9 +54,19 @@ pub(super) enum Error {
     Local(String),
 }
 
+impl Error {
+    /// The words for a status: the same for the same failure, so that it is written once.
+    fn lasting(&self) -> String {
+        match self {
+            Self::Ec2(error) => error.lasting(),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// Runs forever. A wake looks at all volumes; one that is being worked on is looked at again afterwards.
 pub(super) async fn run<E: Ec2>(agent: Agent<E>) {
-    let mut crew = Crew { agent, workers: JoinSet::new(), busy: HashMap::new(), again: BTreeSet::new() };
+    let mut crew = Crew { agent, workers: JoinSet::new(), busy: HashMap::new(), again: BTreeSet::new(), rests: HashMap::new() };
     loop {
         tokio::select! {
             () = crew.agent.woken() => crew.start_all(),
@@ -67,6 +82,8 @@ struct Crew<E> {
     workers: JoinSet<Progress>,
     busy: HashMap<task::Id, VolumeId>,
     again: BTreeSet<VolumeId>,
+    /// How a volume ended its last rounds, and how many of these in a row.
+    rests: HashMap<VolumeId, (Progress, u32)>,
 }
 
 impl<E: Ec2> Crew<E> {
@@ -74,29 +91,56 @@ impl<E: Ec2> Crew<E> {
         for volume in self.agent.volumes.state() {
             match volume_id(&volume) {
                 Some(id) if self.busy.values().any(|busy| *busy == id) => drop(self.again.insert(id)),
-                Some(id) => self.start(volume, id),
+                Some(id) => self.start(volume, id, Duration::ZERO),
                 None => {}
             }
         }
     }
 
-    fn start(&mut self, volume: Arc<PoolVolume>, id: VolumeId) {
+    fn start(&mut self, volume: Arc<PoolVolume>, id: VolumeId, rest: Duration) {
         let span = info_span!("volume", name = %volume.name_any(), volume_id = %id);
-        let worker = self.workers.spawn(work(self.agent.clone(), volume, id.clone()).instrument(span));
+        let work = work(self.agent.clone(), volume, id.clone());
+        let rested = async move {
+            tokio::time::sleep(rest).await;
+            work.await
+        };
+        let worker = self.workers.spawn(rested.instrument(span));
         self.busy.insert(worker.id(), id);
     }
 
     fn finish(&mut self, done: Result<(task::Id, Progress), task::JoinError>) {
         let (worker, progress) = done.unwrap_or_else(|error| {
             warn!(%error, "a worker ended by itself");
-            (error.id(), Progress::Moving)
+            (error.id(), Progress::Failed)
         });
         let Some(id) = self.busy.remove(&worker) else { return };
-        let must_go_on = self.again.remove(&id) || progress == Progress::Moving;
+        let is_news = self.again.remove(&id);
+        let rest = self.rest(&id, progress);
+        let must_go_on = is_news || progress != Progress::Settled;
         if let Some(volume) = self.agent.assigned(&id).filter(|_| must_go_on) {
-            self.start(volume, id);
+            self.start(volume, id, rest);
         }
     }
+
+    /// How long a volume rests before its next round: none when it is settled, else twice as long as before.
+    fn rest(&mut self, id: &VolumeId, progress: Progress) -> Duration {
+        let (first, longest) = match progress {
+            Progress::Settled => {
+                self.rests.remove(id);
+                return Duration::ZERO;
+            }
+            Progress::Moving => POLL,
+            Progress::Failed => RETRY,
+        };
+        let (last, rounds) = self.rests.entry(id.clone()).or_insert((progress, 0));
+        *rounds = if *last == progress { rounds.saturating_add(1) } else { 1 };
+        *last = progress;
+        doubled(first, *rounds).min(longest)
+    }
+}
+
+fn doubled(first: Duration, rounds: u32) -> Duration {
+    first.saturating_mul(1 << rounds.saturating_sub(1).min(16))
 }
 
 async fn work<E: Ec2>(agent: Agent<E>, volume: Arc<PoolVolume>, id: VolumeId) -> Progress {
@@ -104,14 +148,17 @@ async fn work<E: Ec2>(agent: Agent<E>, volume: Arc<PoolVolume>, id: VolumeId) ->
     // A newer version may have come while the lock was held by another.
     let volume = agent.assigned(&id).unwrap_or(volume);
     let result = if is_wanted(&agent, &volume) { bring(&agent, &volume, &id).await } else { take_away(&agent, &volume, &id).await };
-    let Err(error) = result else { return result.unwrap_or(Progress::Moving) };
-    warn!(%error, "failed and is tried again");
-    let side = NodeStatus { error: Some(error.to_string()), ..current(&agent, &volume) };
-    if let Err(error) = report(&agent, &volume, Some(side)).await {
-        debug!(%error, "the failure was not reported");
+    match result {
+        Ok(progress) => progress,
+        Err(error) => {
+            warn!(%error, "failed and is tried again");
+            let side = NodeStatus { error: Some(error.lasting()), ..current(&agent, &volume) };
+            if let Err(error) = report(&agent, &volume, Some(side)).await {
+                debug!(%error, "the failure was not reported");
+            }
+            Progress::Failed
+        }
     }
-    tokio::time::sleep(RETRY).await;
-    Progress::Moving
 }
 
 /// Wanted once it is assigned here and filled.
@@ -148,7 +195,6 @@ async fn bring<E: Ec2>(agent: &Agent<E>, volume: &PoolVolume, id: &VolumeId) -> 
         Attached::Device(device) => device,
         Attached::NotYet(reason) => {
             debug!(reason, "waits");
-            tokio::time::sleep(attach::POLL).await;
             return Ok(Progress::Moving);
         }
     };
@@ -174,27 +220,29 @@ async fn bring<E: Ec2>(agent: &Agent<E>, volume: &PoolVolume, id: &VolumeId) -> 
 
 /// Unmounted, detached, reported, in this order, and only when no pod has it.
 async fn take_away<E: Ec2>(agent: &Agent<E>, volume: &PoolVolume, id: &VolumeId) -> Result<Progress, Error> {
-    if volume.status.as_ref().is_none_or(|status| status.node.is_none()) {
+    let device = agent.settings.devices.find(id).map_err(|error| Error::Local(format!("cannot read the device tree: {error}")))?;
+    if device.is_none() && volume.status.as_ref().is_none_or(|status| status.node.is_none()) {
         return Ok(Progress::Settled);
     }
     agent.set_mounted(id, None);
     let path = base_path(agent, volume);
-    let device = agent.settings.devices.find(id).map_err(|error| Error::Local(format!("cannot read the device tree: {error}")))?;
     let published = {
         let path = path.clone();
-        // Without a device there is nothing that a pod could still have.
-        blocking(move || device.map_or(Ok(0), |device| users(&device.numbers, &path))).await?
+        blocking(move || {
+            let mounted = table::at(&mount::table()?, &path).last().map(|mount| mount.device.clone());
+            // With neither a mount nor a device there is nothing that a pod could still have.
+            mounted.or(device.map(|device| device.numbers)).map_or(Ok(0), |numbers| users(&numbers, &path))
+        })
+        .await?
     };
     let side = NodeStatus { published, ..current(agent, volume) };
     if published > 0 {
         report(agent, volume, Some(side)).await?;
-        tokio::time::sleep(RETRY).await;
         return Ok(Progress::Moving);
     }
     blocking(move || mount::ensure_unmounted(&path)).await?;
     report(agent, volume, Some(NodeStatus { mounted: false, published: 0, error: None, ..side })).await?;
     if !attach::ensure_detached(agent, id).await? {
-        tokio::time::sleep(attach::POLL).await;
         return Ok(Progress::Moving);
     }
     if report(agent, volume, None).await? == Outcome::Done {
@@ -212,4 +260,16 @@ fn users(device_numbers: &str, base: &Path) -> Result<u32, mount::Error> {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, mount::Error> + Send + 'static) -> Result<T, Error> {
     let done = tokio::task::spawn_blocking(work).await;
     Ok(done.map_err(|error| Error::Local(error.to_string()))??)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rests_double_and_never_overflow() {
+        let rests: Vec<u64> = (1..=4).map(|rounds| doubled(RETRY.0, rounds).as_secs()).collect();
+        assert_eq!(rests, [1, 2, 4, 8]);
+        assert_eq!(doubled(RETRY.0, u32::MAX).min(RETRY.1), RETRY.1);
+    }
 }

@@ -34,10 +34,10 @@ pub(super) struct Agent<E> {
     pub(super) admin: Admin,
     wake: Arc<Notify>,
     mounted: watch::Sender<BTreeMap<VolumeId, Mounted>>,
-    requested: watch::Sender<BTreeSet<VolumeId>>,
+    requested: watch::Sender<BTreeMap<VolumeId, usize>>,
     locks: Arc<Mutex<BTreeMap<VolumeId, Arc<tokio::sync::Mutex<()>>>>>,
-    /// Device names that were asked for and may not be listed by EC2 yet.
-    pub(super) names_in_flight: Arc<tokio::sync::Mutex<BTreeMap<VolumeId, String>>>,
+    /// Device names that were asked for: they may not be listed by EC2 yet, or have failed for the volume.
+    pub(super) names_in_flight: Arc<tokio::sync::Mutex<BTreeMap<VolumeId, BTreeSet<String>>>>,
 }
 
 impl<E> Agent<E> {
@@ -92,22 +92,27 @@ impl<E> Agent<E> {
         });
     }
 
-    /// Volumes that pods on this node wait for.
-    pub(super) fn requested(&self) -> watch::Receiver<BTreeSet<VolumeId>> {
+    /// Volumes that pods on this node wait for, and how many.
+    pub(super) fn requested(&self) -> watch::Receiver<BTreeMap<VolumeId, usize>> {
         self.requested.subscribe()
     }
 
-    /// Waits until a volume is mounted; the error says what it waited for, in words for the pod's events.
+    /// The volume as it is mounted at this moment.
+    pub(super) fn mounted(&self, volume: &VolumeId) -> Option<Mounted> {
+        self.mounted.borrow().get(volume).cloned()
+    }
+
+    /// Waits until a volume is mounted; the error says what it waited for, in words for the pod's events. Cancel safe:
+    /// who gives up takes the request back.
     pub(super) async fn wait_for_mount(&self, volume: &VolumeId, longest: Duration) -> Result<Mounted, String> {
         let mut mounted = self.mounted.subscribe();
         if let Some(found) = mounted.borrow_and_update().get(volume).cloned() {
             return Ok(found);
         }
-        self.requested.send_if_modified(|all| all.insert(volume.clone()));
+        let _request = Request::new(&self.requested, volume);
         let deadline = Instant::now() + longest;
         let found = tokio::time::timeout_at(deadline, mounted.wait_for(|all| all.contains_key(volume))).await;
         let found = found.ok().and_then(Result::ok).and_then(|all| all.get(volume).cloned());
-        self.requested.send_if_modified(|all| all.remove(volume));
         found.ok_or_else(|| self.what_is_missing(volume))
     }
 
@@ -127,6 +132,32 @@ impl<E> Agent<E> {
     pub(super) fn assigned(&self, id: &VolumeId) -> Option<Arc<PoolVolume>> {
         let has_id = |volume: &&Arc<PoolVolume>| volume_id(volume).as_ref() == Some(id);
         self.volumes.state().iter().find(has_id).cloned()
+    }
+}
+
+/// A pod's wait for a volume, for as long as this lives.
+struct Request<'a> {
+    requested: &'a watch::Sender<BTreeMap<VolumeId, usize>>,
+    volume: VolumeId,
+}
+
+impl<'a> Request<'a> {
+    fn new(requested: &'a watch::Sender<BTreeMap<VolumeId, usize>>, volume: &VolumeId) -> Self {
+        requested.send_modify(|all| *all.entry(volume.clone()).or_default() += 1);
+        Self { requested, volume: volume.clone() }
+    }
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        self.requested.send_modify(|all| {
+            let waiting = all.get(&self.volume).copied().unwrap_or(0);
+            if waiting > 1 {
+                all.insert(self.volume.clone(), waiting - 1)
+            } else {
+                all.remove(&self.volume)
+            };
+        });
     }
 }
 

@@ -104,7 +104,7 @@ pub struct SourceSpec {
     validation = Rule::new("!has(self.iops) || self.volumeType in ['gp3', 'io1', 'io2']").message("spec.template.iops is only for volumeType gp3, io1 and io2"),
     validation = Rule::new("has(self.iops) || !(self.volumeType in ['io1', 'io2'])").message("spec.template.iops is required for volumeType io1 and io2"),
     validation = Rule::new("!has(self.kmsKeyID) || (has(self.encrypted) && self.encrypted)").message("spec.template.kmsKeyID needs spec.template.encrypted: true"),
-    validation = Rule::new("!has(self.size) || quantity(self.size).compareTo(quantity('1Gi')) >= 0").message("spec.template.size must be at least 1Gi")
+    validation = Rule::new("!has(self.size) || quantity(self.size).compareTo(quantity('1Gi')) >= 0 && quantity(self.size).compareTo(quantity('64Ti')) <= 0").message("spec.template.size must be at least 1Gi and at most 64Ti")
 )]
 pub struct TemplateSpec {
     /// EBS volume type. Default: gp3. One of gp2, gp3, io1, io2, st1, sc1.

@@ -12,3 +12,13 @@ pub enum Error {
     #[error("API server: {0}")]
     Kube(#[from] kube::Error),
 }
+
+impl Error {
+    /// The words for a status or an event: the same for the same failure, so that it is written once.
+    pub fn lasting(&self) -> String {
+        match self {
+            Self::Ec2(error) => error.lasting(),
+            Self::Kube(error) => format!("API server: {error}"),
+        }
+    }
+}

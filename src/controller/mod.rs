@@ -23,7 +23,7 @@ use crate::admin::Admin;
 use crate::ec2::Ec2;
 use crate::k8s::lease::Elector;
 use crate::metrics::Metrics;
-use crate::shutdown;
+use crate::shutdown::Shutdown;
 
 use context::Context;
 use stores::Stores;
@@ -53,7 +53,11 @@ pub async fn run<E: Ec2>(ec2: E, settings: Settings) -> anyhow::Result<()> {
     let (supply_wake, demand_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let mut tasks = JoinSet::new();
     let stores = Stores::watch(&client, &mut tasks, &supply_wake, &demand_wake);
-    stores.ready().await?;
+    let mut shutdown = Shutdown::listen()?;
+    tokio::select! {
+        ready = stores.ready() => ready?,
+        () = shutdown.requested() => return Ok(()),
+    }
     admin.set_ready();
     let reporter = Reporter { controller: "volume-dispatcher".to_owned(), instance: Some(settings.identity.clone()) };
     let context = Context {
@@ -68,11 +72,11 @@ pub async fn run<E: Ec2>(ec2: E, settings: Settings) -> anyhow::Result<()> {
     let mut elector = Elector::new(Api::namespaced(client, &settings.namespace), LEASE_NAME, &settings.identity);
     tokio::select! {
         () = elector.acquire() => {}
-        () = shutdown::requested() => return Ok(()),
+        () = shutdown.requested() => return Ok(()),
     }
     lead(&mut tasks, context, supply_wake, demand_wake);
     tokio::select! {
-        () = shutdown::requested() => {
+        () = shutdown.requested() => {
             tasks.shutdown().await;
             elector.release().await;
             info!("stopped, and gave the lease back");

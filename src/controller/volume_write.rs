@@ -15,7 +15,7 @@ use super::parse;
 /// Changes the spec of a volume only if it is the version that was judged (`None`: the one in the store).
 ///
 /// The label by which agents select follows `nodeName` when that is set; it is taken off only by
-/// [`forget_node`], once the agent has let go.
+/// [`set_watcher`], once the agent has let go.
 pub(super) async fn edit_spec<E>(
     context: &Context<E>,
     key: &ObjectKey,
@@ -34,10 +34,13 @@ pub(super) async fn edit_spec<E>(
     Ok(outcome(context.volumes(&key.namespace).replace(&key.name, &PostParams::default(), &volume).await)?)
 }
 
-/// Takes the label off, so that the old agent no longer watches the volume.
-pub(super) async fn forget_node<E>(context: &Context<E>, volume: &PoolVolume) -> Result<Outcome, Error> {
+/// Names the node whose agent watches the volume, or none once nothing of it is on a node.
+pub(super) async fn set_watcher<E>(context: &Context<E>, volume: &PoolVolume, node: Option<&str>) -> Result<Outcome, Error> {
     let mut volume = volume.clone();
-    volume.labels_mut().remove(LABEL_NODE);
+    match node {
+        Some(node) => volume.labels_mut().insert(LABEL_NODE.to_owned(), node.to_owned()),
+        None => volume.labels_mut().remove(LABEL_NODE),
+    };
     let api = context.volumes(&volume.namespace().unwrap_or_default());
     Ok(outcome(api.replace(&volume.name_any(), &PostParams::default(), &volume).await)?)
 }

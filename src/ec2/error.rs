@@ -53,6 +53,11 @@ pub enum Class {
 }
 
 impl Error {
+    /// The words without the request id: the same for the same failure, so that a status changes only with it.
+    pub fn lasting(&self) -> String {
+        format!("{} {}: {}: {}", self.action, self.object, self.code, self.message)
+    }
+
     /// What the code means. Source: EC2 API reference, "Error codes".
     pub fn class(&self) -> Class {
         match self.code.as_str() {

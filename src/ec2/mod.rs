@@ -62,8 +62,8 @@ pub trait Ec2: Clone + Send + Sync + 'static {
     /// Asks for an attachment; the device appears seconds later. Refused with [`Class::Conflict`] when the volume
     /// or the device name is taken.
     fn attach_volume(&self, id: &VolumeId, instance: &InstanceId, device: &str) -> impl Future<Output = Result<(), Error>> + Send;
-    /// Asks for the end of an attachment, never by force. One that has ended counts as done.
-    fn detach_volume(&self, id: &VolumeId, instance: &InstanceId) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Asks for the end of an attachment, never by force; says true when EC2 answers that there is none.
+    fn detach_volume(&self, id: &VolumeId, instance: &InstanceId) -> impl Future<Output = Result<bool, Error>> + Send;
     /// How many volumes the type of the instance can hold, its root and network interfaces not yet taken off.
     fn attach_limit(&self, instance: &InstanceId) -> impl Future<Output = Result<u32, Error>> + Send;
 }

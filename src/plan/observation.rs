@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::domain::{ClaimRef, CloudSnapshot, CloudVolume, GiB, NodeName, ObjectKey, Phase, SnapshotId, Uid, VolumeId, Zone};
+use crate::domain::{ClaimRef, CloudSnapshot, CloudVolume, GiB, InstanceId, NodeName, ObjectKey, Phase, SnapshotId, Uid, VolumeId, Zone};
 
 /// Everything that the plan for one pool depends on.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,8 @@ pub struct PoolSeen {
     pub snapshots: Vec<CloudSnapshot>,
     /// The pool's volumes, in any order.
     pub volumes: Vec<VolumeSeen>,
+    /// The node of each instance that has an agent.
+    pub instances: BTreeMap<InstanceId, NodeName>,
     /// Nodes that exist.
     pub nodes: BTreeSet<NodeName>,
     /// Zones in which at least one node exists.

@@ -84,6 +84,10 @@ fn abandon(seen: &DemandSeen, volume: &VolumeSeen, claim: &ClaimRef) -> Option<D
     if seen.live_claims.contains(&claim.uid) && !is_hopeless {
         return None;
     }
+    // Somebody may have deleted the PersistentVolume by force after pods wrote: what can have been written goes.
+    if claim.access == Access::ReadWrite && !volume.deleting {
+        return Some(DemandAction::Discard { volume: volume.key.clone(), uid: volume.uid.clone() });
+    }
     give_back(volume, Some(pv_name(&claim.uid)))
 }
 

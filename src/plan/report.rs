@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::domain::{CloudSnapshot, NodeName, ObjectKey, Phase, Reason, VolumeId, Zone};
+use crate::domain::{CloudSnapshot, CloudVolume, NodeName, ObjectKey, Phase, Reason, VolumeId, Zone};
 
 use super::capacity::Zones;
 use super::findings;
@@ -125,7 +125,8 @@ pub struct VolumeReport {
 }
 
 impl VolumeReport {
-    pub(super) fn of(volume: &VolumeSeen, phase: Phase, observed: Timestamp) -> Self {
+    pub(super) fn of(volume: &VolumeSeen, phase: Phase, seen: &PoolSeen) -> Self {
+        let observed = seen.observed;
         let known = volume.recorded.volume.clone();
         let was_there = known.is_some() && volume.recorded.requested.is_none_or(|requested| requested < observed);
         let missing = was_there && volume.cloud.is_none();
@@ -135,9 +136,20 @@ impl VolumeReport {
             state: volume.cloud.as_ref().map(|cloud| cloud.state),
             initialized_percent: volume.initialized_percent,
             missing_since: missing.then(|| volume.recorded.missing_since.unwrap_or(observed)),
-            watched_by: volume.node_name.clone().or_else(|| volume.node.as_ref().map(|side| NodeName::new(side.node.clone()))),
+            watched_by: watcher(volume, seen),
         }
     }
+}
+
+/// The node that is wanted, else the one whose agent has not let go, else the one whose instance EC2 shows: an
+/// attachment that came late must find an agent that takes it away.
+fn watcher(volume: &VolumeSeen, seen: &PoolSeen) -> Option<NodeName> {
+    let reported = || volume.node.as_ref().map(|side| NodeName::new(side.node.clone()));
+    let attached = || {
+        let mut instances = volume.cloud.iter().flat_map(CloudVolume::live_attachments).map(|attachment| &attachment.instance);
+        instances.find_map(|instance| seen.instances.get(instance)).cloned()
+    };
+    volume.node_name.clone().or_else(reported).or_else(attached)
 }
 
 pub(super) fn of(seen: &PoolSeen, lives: Lives, source: Judged, stock: Stock, zones: Zones) -> Report {

@@ -23,7 +23,7 @@ pub(super) fn plan(seen: &PoolSeen, now: Timestamp, actions: &mut Vec<Action>) -
     for volume in seen.volumes_by_key().into_values() {
         let (phase, action) = next(seen, volume, now);
         actions.extend(action);
-        lives.insert(volume.key.clone(), VolumeReport::of(volume, phase, seen.observed));
+        lives.insert(volume.key.clone(), VolumeReport::of(volume, phase, seen));
     }
     lives
 }

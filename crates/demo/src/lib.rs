@@ -11,5 +11,5 @@ pub mod story;
 mod table;
 pub mod wait;
 
-pub use source::{Content, DIGEST_COMMAND};
+pub use source::{Content, DIGEST_COMMAND, Filesystem};
 pub use stage::{Report, Script, Stage, clear, prepare};

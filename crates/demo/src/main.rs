@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use demo::{Content, Report, Script, Stage, clear, image, prepare, story};
+use demo::{Content, Filesystem, Report, Script, Stage, clear, image, prepare, story};
 use local_cluster::Cluster;
 
 /// The whole product on this machine: a real Kubernetes, a simulated EC2 with real disks, the image and the chart.
@@ -72,7 +72,8 @@ async fn run(cli: Cli) -> Result<()> {
 }
 
 async fn up(folder: &Path, started: Instant, report: Report) -> Result<()> {
-    let script = Script { state: folder.to_owned(), content: Content::GoToolchain, controllers: 2, keep: true };
+    let script =
+        Script { state: folder.to_owned(), content: Content::GoToolchain, filesystem: Filesystem::Xfs, controllers: 2, keep: true };
     let stage = Stage::set(script, report.clone()).await?;
     story::tell(&stage, started, &report)
         .await

@@ -22,6 +22,24 @@ pub enum Content {
     Small,
 }
 
+/// The filesystem of a source.
+#[derive(Clone, Copy, Debug)]
+pub enum Filesystem {
+    /// XFS.
+    Xfs,
+    /// ext4.
+    Ext4,
+}
+
+impl Filesystem {
+    fn maker(self) -> &'static str {
+        match self {
+            Self::Xfs => "mkfs.xfs",
+            Self::Ext4 => "mkfs.ext4",
+        }
+    }
+}
+
 /// A filled source volume.
 #[derive(Clone, Debug)]
 pub(crate) struct Filled {
@@ -31,13 +49,13 @@ pub(crate) struct Filled {
 }
 
 /// Makes a volume, attaches it, makes a filesystem, copies the content, notes its digest, and detaches it.
-pub(crate) async fn fill(account: &Account, data: &Path, zone: &str, content: &Content) -> Result<Filled> {
+pub(crate) async fn fill(account: &Account, data: &Path, zone: &str, (content, filesystem): (&Content, Filesystem)) -> Result<Filled> {
     let builder = account.run_instance("source-builder", zone).await?;
     let volume = account.create_volume("source", zone, SIZE_GIB).await?;
     account.attach(&volume, &builder).await?;
     let device = data.join("instances").join(&builder).join("dev/nvme1n1");
     let device = device.to_str().context("the data folder is not UTF-8")?.to_owned();
-    run("mkfs.xfs", ["-q", &device]).await?;
+    run(filesystem.maker(), ["-q", &device]).await?;
     let point = tempfile::tempdir().context("cannot make a temporary folder")?;
     let root = point.path().to_str().context("the temporary folder is not UTF-8")?.to_owned();
     run("mount", [&device, &root]).await?;

@@ -10,7 +10,7 @@ use local_cluster::{Bind, Cluster, ClusterSpec, Logs, NodeSpec};
 use crate::account::{ACCESS_KEY_ID, Account, REGION, SECRET_ACCESS_KEY};
 use crate::image;
 use crate::programs::{built, ensure_root, repository, run};
-use crate::source::{self, Content, Filled};
+use crate::source::{self, Content, Filesystem, Filled};
 
 /// The port of the simulator on the cluster's gateway.
 const EC2_PORT: u16 = 4599;
@@ -30,6 +30,8 @@ pub struct Script {
     pub state: PathBuf,
     /// What the source holds.
     pub content: Content,
+    /// The filesystem of the source.
+    pub filesystem: Filesystem,
     /// Replicas of the controller.
     pub controllers: u32,
     /// Whether all keeps running when the stage is dropped, also when setting it fails, for a person to look at.
@@ -171,7 +173,7 @@ async fn prepare_account(script: &Script, data: &Path, report: &Report) -> Resul
         let instance = account.run_instance(&format!("node{number}"), zone).await?;
         nodes.push(node(&script.state, data, number, zone, &instance));
     }
-    let filled = source::fill(&account, data, ZONES[0], &script.content).await?;
+    let filled = source::fill(&account, data, ZONES[0], (&script.content, script.filesystem)).await?;
     report(&format!("filled the source volume {} with {} files", filled.volume, filled.files));
     server.shutdown().await?;
     Ok((filled, nodes))

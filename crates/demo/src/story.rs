@@ -35,8 +35,14 @@ pub async fn tell(stage: &Stage, started: Instant, report: &Report) -> Result<()
 
 /// Shares the source with the pool and applies the example, with the id of the source put in.
 pub async fn apply_pool(stage: &Stage) -> Result<()> {
+    apply_pool_with(stage, "").await
+}
+
+/// The same with more lines in its `spec.template`, each indented by four.
+pub async fn apply_pool_with(stage: &Stage, template: &str) -> Result<()> {
     stage.account.tag(&stage.source, "volumedispatcher.io/source", "shop/web").await?;
     let example = read_example("volumepool.yaml")?.replace("vol-0123456789abcdef0", &stage.source);
+    let example = example.replace("  template:\n", &format!("  template:\n{template}"));
     stage.cluster.kubectl(&["create", "namespace", SHOP]).await?;
     apply(stage, &example).await
 }

@@ -81,11 +81,11 @@ fn mount_flags(options: &[String]) -> Result<MountFlags, Status> {
 }
 
 impl<E: Ec2> Node<E> {
-    /// Waits until the agent has mounted the volume, then binds it. Runs detached, so that a caller that gives up
-    /// does not cut it in half.
+    /// Binds a mounted volume. Runs detached, so that a caller that gives up does not cut it in half.
     async fn publish(agent: Agent<E>, publish: Publish) -> Result<(), Status> {
-        let mounted = agent.wait_for_mount(&publish.volume, PUBLISH_WAIT).await.map_err(Status::unavailable)?;
         let _guard = agent.lock(&publish.volume).await;
+        let mounted = agent.mounted(&publish.volume);
+        let mounted = mounted.ok_or_else(|| Status::unavailable(format!("{} is being taken off this node", publish.volume)))?;
         let target = publish.target.clone();
         let done = tokio::task::spawn_blocking(move || bind(&mounted, &publish)).await;
         done.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| Status::internal(error.to_string()))?;
@@ -120,6 +120,8 @@ impl<E: Ec2> Service for Node<E> {
     async fn node_publish_volume(&self, request: Request<NodePublishVolumeRequest>) -> Result<Response<NodePublishVolumeResponse>, Status> {
         let publish = Publish::parse(request.into_inner())?;
         let span = info_span!("publish", volume_id = %publish.volume);
+        // A caller that gives up while it waits gets nothing: it has no way to undo what it would not learn of.
+        self.agent.wait_for_mount(&publish.volume, PUBLISH_WAIT).await.map_err(Status::unavailable)?;
         detached(Self::publish(self.agent.clone(), publish).instrument(span)).await?;
         Ok(Response::new(NodePublishVolumeResponse {}))
     }

@@ -72,39 +72,63 @@ pub fn table() -> Result<Vec<Mount>, Error> {
 pub fn ensure_mounted(device: &Device, point: &Path, mode: Mode) -> Result<(), Error> {
     fs::create_dir_all(point).map_err(refused("create directory", point))?;
     if let Some(top) = table::at(&table()?, point).last() {
-        return occupied(top, &device.numbers, point);
+        occupied(top, &device.numbers, point)?;
+        if mode == Mode::ReadWrite || top.is_read_only {
+            return Ok(());
+        }
+        // An agent that died while it grew the filesystem left it writable: it is mounted anew.
+        unmount(point, UnmountFlags::NOFOLLOW).map_err(|error| refused("unmount", point)(error.into()))?;
     }
     let found = filesystem::detect(&device.path).map_err(refused("read", &device.path))?;
     let found = found.ok_or_else(|| Error::UnknownFilesystem { device: device.path.clone() })?;
-    let options = match found.kind {
-        Filesystem::Xfs => c"nouuid",
-        Filesystem::Ext4 => c"",
-    };
     let flags = MountFlags::NODEV | MountFlags::NOSUID;
     let restricted = if mode == Mode::ReadOnly { flags | MountFlags::RDONLY } else { flags };
     let must_grow = found.is_smaller_than(device.size_bytes);
-    let first = if must_grow { flags } else { restricted };
-    mount(&device.path, point, found.kind.as_str(), first, options).map_err(|error| refused("mount", point)(error.into()))?;
-    if must_grow {
-        grow(found.kind, &device.path, point)?;
-        mount_remount(point, restricted, "").map_err(|error| refused("restrict", point)(error.into()))?;
+    match found.kind {
+        Filesystem::Ext4 => {
+            if must_grow {
+                grow_ext4(&device.path)?;
+            }
+            attach_filesystem(device, point, found.kind, restricted)
+        }
+        Filesystem::Xfs if must_grow => {
+            attach_filesystem(device, point, found.kind, flags)?;
+            if let Err(error) = tool("xfs_growfs", &[point], &[0]) {
+                // What is mounted is always grown: a pod must not find less than was promised.
+                unmount(point, UnmountFlags::NOFOLLOW).map_err(|error| refused("unmount", point)(error.into()))?;
+                return Err(error);
+            }
+            mount_remount(point, restricted, "").map_err(|error| refused("restrict", point)(error.into()))
+        }
+        Filesystem::Xfs => attach_filesystem(device, point, found.kind, restricted),
     }
-    Ok(())
 }
 
-/// A volume may be larger than its source; its filesystem then follows while it is mounted.
-fn grow(kind: Filesystem, device: &Path, point: &Path) -> Result<(), Error> {
-    let mut command = match kind {
-        Filesystem::Xfs => Command::new("xfs_growfs"),
-        Filesystem::Ext4 => Command::new("resize2fs"),
+fn attach_filesystem(device: &Device, point: &Path, kind: Filesystem, flags: MountFlags) -> Result<(), Error> {
+    let options = match kind {
+        Filesystem::Xfs => c"nouuid",
+        Filesystem::Ext4 => c"",
     };
-    let argument = if kind == Filesystem::Xfs { point } else { device };
-    let output = command.arg(argument).output().map_err(refused("grow", point))?;
-    if output.status.success() {
+    mount(&device.path, point, kind.as_str(), flags, options).map_err(|error| refused("mount", point)(error.into()))
+}
+
+/// Grows ext4 while it is not mounted: the kernel would ask for `CAP_SYS_RESOURCE`, which the agent has given up
+/// (Linux `fs/ext4/resize.c`, `ext4_resize_begin`). The check replays the journal, and resize2fs insists on it.
+fn grow_ext4(device: &Path) -> Result<(), Error> {
+    // 1: errors were corrected. Source: e2fsck(8), "EXIT CODE".
+    tool("e2fsck", &[Path::new("-fp"), device], &[0, 1])?;
+    tool("resize2fs", &[device], &[0])
+}
+
+/// Runs a filesystem's own program; its last words are the error.
+fn tool(program: &'static str, arguments: &[&Path], good: &[i32]) -> Result<(), Error> {
+    let path = arguments.last().map_or(Path::new(""), |path| path);
+    let output = Command::new(program).args(arguments).output().map_err(refused(program, path))?;
+    if output.status.code().is_some_and(|code| good.contains(&code)) {
         return Ok(());
     }
-    let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(refused("grow", point)(io::Error::other(words)))
+    let words = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).trim().to_owned());
+    Err(refused(program, path)(io::Error::other(words.join(" "))))
 }
 
 fn occupied(top: &Mount, wanted: &str, point: &Path) -> Result<(), Error> {

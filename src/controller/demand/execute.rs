@@ -196,6 +196,8 @@ fn persistent_volume(
                 driver: GROUP.to_owned(),
                 volume_handle: volume_id.to_string(),
                 read_only: Some(claim.access == Access::ReadOnly),
+                // Read by the kubelet alone, which sets the group of files only where a type is named.
+                fs_type: (claim.access == Access::ReadWrite).then(|| "auto".to_owned()),
                 volume_attributes: Some([(ATTRIBUTE_POOL_VOLUME.to_owned(), volume.to_string())].into()),
                 ..CSIPersistentVolumeSource::default()
             }),

@@ -62,17 +62,19 @@ fn claim_seen(claim: &PersistentVolumeClaim, class: &StorageClass) -> ClaimSeen 
     ClaimSeen {
         key: key_of(claim),
         uid: Uid::new(claim.uid().unwrap_or_default()),
-        pool: check_modes(claim).and_then(|()| pool_of(claim, class)),
-        requested: requested(claim),
+        pool: check_modes(claim).and(requested(claim)).and_then(|_| pool_of(claim, class)),
+        requested: requested(claim).unwrap_or(GiB(0)),
         waits_for_node: class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"),
         selected_node: claim.annotations().get(ANNOTATION_SELECTED_NODE).map(|node| NodeName::new(node.as_str())),
     }
 }
 
-/// Text that is no quantity was refused by the API server.
-fn requested(claim: &PersistentVolumeClaim) -> GiB {
+/// The size that a claim asks for; the error names the field.
+fn requested(claim: &PersistentVolumeClaim) -> Result<GiB, String> {
     let requests = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.as_ref()?.get("storage").cloned());
-    requests.and_then(|quantity| GiB::from_quantity(&quantity.0)).unwrap_or(GiB(0))
+    let text = requests.unwrap_or_default().0;
+    GiB::from_quantity(&text)
+        .ok_or_else(|| format!("spec.resources.requests.storage is {text:?}; write it as a number of Gi, such as 20Gi"))
 }
 
 fn check_modes(claim: &PersistentVolumeClaim) -> Result<(), String> {
@@ -120,11 +122,13 @@ fn pv_seen(pv: &PersistentVolume) -> Option<PvSeen> {
     let spec = pv.spec.as_ref()?;
     (spec.csi.as_ref()?.driver == GROUP).then_some(())?;
     let phase = pv.status.as_ref().and_then(|status| status.phase.as_deref());
+    let claim_uid = spec.claim_ref.as_ref().and_then(|claim| claim.uid.clone());
     Some(PvSeen {
         name: pv.name_any(),
         volume: spec.csi.as_ref()?.volume_attributes.as_ref().and_then(|all| ObjectKey::parse(all.get(ATTRIBUTE_POOL_VOLUME)?)),
-        claim_uid: spec.claim_ref.as_ref()?.uid.clone()?,
-        is_released: matches!(phase, Some("Released" | "Failed")),
+        claim_uid: claim_uid.clone().unwrap_or_default(),
+        // Without a claim, by the hand of an administrator, only its deletion says that it is done with.
+        is_released: matches!(phase, Some("Released" | "Failed")) || claim_uid.is_none() && pv.metadata.deletion_timestamp.is_some(),
         deleting: pv.metadata.deletion_timestamp.is_some(),
         is_retained: spec.persistent_volume_reclaim_policy.as_deref() == Some("Retain"),
     })

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
@@ -24,10 +25,21 @@ use crate::ec2::{Class, Ec2, create_volume_request};
 use crate::k8s::write::{Outcome, apply_status, delete_exactly, outcome};
 use crate::plan::{Action, Origin, PoolSeen, VISIBILITY, VolumeRequest};
 
+/// How old the stored time of a request may be when it is made: younger than [`VISIBILITY`] by so much that a volume
+/// of a lost reply is listed before it is taken for one that never was.
+const NOTE_AGAIN: SignedDuration = SignedDuration::from_secs(30);
+/// EC2 writes of one pool in one pass, so that a large pool does not hold up the others.
+const WRITES_A_PASS: usize = 20;
+
 /// Starts the effects in order; one that fails waits for itself only. Says whether anything was changed.
 pub(super) async fn all<E: Ec2>(context: &Context<E>, backoff: &Backoff, pool: &VolumePool, seen: &PoolSeen, actions: Vec<Action>) -> bool {
     let mut changed = false;
+    let mut writes = 0;
     for action in actions {
+        writes += usize::from(action.writes_to_ec2());
+        if writes > WRITES_A_PASS {
+            return true;
+        }
         let (name, object) = (name_of(&action), format!("{} {}", name_of(&action), object_of(&action, seen)));
         if !backoff.is_due(&object, Instant::now()) {
             continue;
@@ -116,7 +128,8 @@ async fn create_snapshot<E: Ec2>(context: &Context<E>, pool: &VolumePool, volume
 async fn create_volume<E: Ec2>(context: &Context<E>, pool: &VolumePool, request: &VolumeRequest) -> Result<Outcome, Error> {
     let Some(volume) = context.stores.volume(&request.key) else { return Ok(Outcome::Stale) };
     let mut cloud = volume.status.as_ref().and_then(|status| status.cloud.clone()).unwrap_or_default();
-    if cloud.requested_time.is_none() {
+    let is_noted = cloud.requested_time.as_ref().is_some_and(|time| parse::now().duration_since(time.0) < NOTE_AGAIN);
+    if !is_noted {
         cloud.requested_time = Some(Time(parse::now()));
         return store_cloud(context, &volume, cloud).await;
     }
@@ -206,18 +219,18 @@ fn pool_tags(pool: &VolumePool, cluster: &str, generation: u64) -> Tags {
 /// Makes a failure visible where the user looks: on the volume it is about, and as an event of the pool.
 async fn failed<E: Ec2>(context: &Context<E>, pool: &VolumePool, action: &Action, error: &Error) {
     let reason = if matches!(action, Action::CreateVolume(_)) { Reason::VolumeFailed } else { Reason::Ec2Failed };
-    context.say(&Context::<E>::reference(pool), true, reason, &error.to_string()).await;
+    context.say(&Context::<E>::reference(pool), true, reason, &error.lasting()).await;
     let Action::CreateVolume(request) = action else { return };
     let Some(volume) = context.stores.volume(&request.key) else { return };
     let stored = volume.status.as_ref().and_then(|status| status.cloud.clone()).unwrap_or_default();
-    if is_burnt(error, &stored) {
+    if is_burnt(error, &volume) {
         let api = context.volumes(&request.key.namespace);
         if let Err(error) = delete_exactly(&api, &request.key.name, request.uid.as_str(), None).await {
             warn!(volume = %request.key, %error, "the object with the burnt token was not deleted");
         }
         return;
     }
-    let cloud = CloudStatus { error: Some(error.to_string()), ..stored };
+    let cloud = CloudStatus { error: Some(error.lasting()), ..stored };
     if let Err(error) = store_cloud(context, &volume, cloud).await {
         warn!(volume = %request.key, %error, "the failure was not stored");
     }
@@ -225,9 +238,9 @@ async fn failed<E: Ec2>(context: &Context<E>, pool: &VolumePool, action: &Action
 
 /// Whether EC2 will never give a volume for this object's token, and shows none that it gave before: one object is
 /// one attempt, so a new object must take its place.
-fn is_burnt(error: &Error, stored: &CloudStatus) -> bool {
-    let requested = stored.requested_time.as_ref();
-    let is_settled = requested.is_some_and(|time| parse::now().duration_since(time.0) >= VISIBILITY);
+fn is_burnt(error: &Error, volume: &PoolVolume) -> bool {
+    let made = volume.metadata.creation_timestamp.as_ref();
+    let is_settled = made.is_some_and(|time| parse::now().duration_since(time.0) >= VISIBILITY);
     matches!(error, Error::Ec2(error) if error.class() == Class::TokenBurnt) && is_settled
 }
 

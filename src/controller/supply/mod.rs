@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use jiff::SignedDuration;
 use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};
 
@@ -30,6 +31,9 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// The longest time between two passes, for back-offs that end and windows that close.
 const RESYNC: Duration = Duration::from_secs(5);
 
+/// The age at which a sweep is no longer believed: three times the longest pause between two.
+const TOO_OLD: SignedDuration = SignedDuration::from_secs(90);
+
 /// The ends of the channels between supply and the sweeper.
 pub struct Sweeper {
     /// Sweeps as they come.
@@ -46,8 +50,8 @@ pub async fn run<E: Ec2>(context: Context<E>, mut sweeper: Sweeper, wake: Arc<No
     loop {
         let sweep = sweeper.sweeps.borrow_and_update().clone();
         let interest = match &sweep {
-            Some(sweep) => pass(&context, &backoff, sweep, &sweeper.kick).await,
-            None => observe::interest(&context, None, true),
+            Some(sweep) if parse::now().duration_since(sweep.started) < TOO_OLD => pass(&context, &backoff, sweep, &sweeper.kick).await,
+            _ => observe::interest(&context, None, true),
         };
         let is_news = sweeper.interest.borrow().sources != interest.sources || interest.is_moving && !sweeper.interest.borrow().is_moving;
         sweeper.interest.send_replace(interest);

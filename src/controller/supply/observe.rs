@@ -1,16 +1,18 @@
 //! Joins a pool, its volumes and a sweep into the input of the plan. Reads memory only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use jiff::SignedDuration;
 use kube::ResourceExt;
 
-use crate::api::VolumePool;
 use crate::api::keys::LABEL_ZONE;
+use crate::api::{PoolNode, PoolVolume, VolumePool};
 use crate::controller::context::Context;
 use crate::controller::parse;
 use crate::controller::sweep::{Interest, Sources, Sweep};
 use crate::domain::tags::TAG_POOL_UID;
-use crate::domain::{NodeName, SnapshotId, VolumeId, Zone};
+use crate::domain::{InstanceId, NodeName, SnapshotId, VolumeId, Zone};
 use crate::ec2::Ec2;
 use crate::plan::{PoolSeen, Source, SourceSeen};
 
@@ -20,14 +22,15 @@ pub(super) fn pool<E: Ec2>(context: &Context<E>, sweep: &Sweep, pool: &VolumePoo
     let source = source(sweep, &wanted.source)?;
     let is_ours = |tags: &crate::domain::cloud::Tags| tags.get(TAG_POOL_UID).is_some_and(|uid| uid == wanted.uid.as_str());
     let snapshots = sweep.snapshots.iter().filter(|snapshot| is_ours(&snapshot.tags)).cloned().collect();
-    let belongs = |volume: &&std::sync::Arc<crate::api::PoolVolume>| {
+    let belongs = |volume: &&Arc<PoolVolume>| {
         volume.namespace().as_deref() == Some(&wanted.key.namespace) && volume.spec.pool_ref.uid == wanted.uid.as_str()
     };
     let volumes = context.stores.volumes.state();
     let seen = volumes.iter().filter(belongs).map(|volume| {
         let id = volume.status.as_ref().and_then(|status| status.cloud.as_ref()?.volume_id.as_deref().map(VolumeId::new));
         let cloud = sweep.find(id.as_ref(), wanted.uid.as_str(), &volume.uid().unwrap_or_default());
-        let initialized = cloud.and_then(|cloud| sweep.initialized_percent.get(&cloud.id).copied());
+        let told = cloud.and_then(|cloud| sweep.initialized_percent.get(&cloud.id).copied());
+        let initialized = told.or_else(|| is_silence_over(volume, sweep).then_some(100));
         parse::volume_seen(volume, cloud.cloned(), initialized)
     });
     let volumes = seen.collect();
@@ -37,9 +40,18 @@ pub(super) fn pool<E: Ec2>(context: &Context<E>, sweep: &Sweep, pool: &VolumePoo
         source,
         snapshots,
         volumes,
+        instances: instances(context),
         nodes: nodes(context),
         zones_with_nodes: zones_with_nodes(context),
     })
+}
+
+/// Whether EC2 has had the time to say that blocks are still being loaded, and has not.
+///
+/// Source: EBS user guide, "Monitor the status of volume initialization": the information may be five minutes late.
+fn is_silence_over(volume: &PoolVolume, sweep: &Sweep) -> bool {
+    let requested = volume.status.as_ref().and_then(|status| status.cloud.as_ref()?.requested_time.clone());
+    requested.is_some_and(|time| sweep.started.duration_since(time.0) > SignedDuration::from_mins(5))
 }
 
 fn source(sweep: &Sweep, source: &Source) -> Option<SourceSeen> {
@@ -53,6 +65,11 @@ fn source(sweep: &Sweep, source: &Source) -> Option<SourceSeen> {
             .contains(id)
             .then(|| sweep.source_snapshots.get(id).cloned().map_or(SourceSeen::Missing, SourceSeen::Snapshot)),
     }
+}
+
+fn instances<E: Ec2>(context: &Context<E>) -> BTreeMap<InstanceId, NodeName> {
+    let of_agent = |agent: &Arc<PoolNode>| Some((InstanceId::new(&agent.status.as_ref()?.instance_id), NodeName::new(agent.name_any())));
+    context.stores.pool_nodes.state().iter().filter_map(of_agent).collect()
 }
 
 fn nodes<E: Ec2>(context: &Context<E>) -> BTreeSet<NodeName> {

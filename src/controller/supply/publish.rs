@@ -9,8 +9,8 @@ use crate::api::{CloudStatus, PoolVolume, VolumePool, VolumePoolStatus};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::parse;
-use crate::controller::volume_write::{forget_node, store_status};
-use crate::domain::{Phase, SnapshotState, VolumeState};
+use crate::controller::volume_write::{set_watcher, store_status};
+use crate::domain::{NodeName, Phase, SnapshotState, VolumeState};
 use crate::ec2::Ec2;
 use crate::k8s::write::{Outcome, apply_status};
 use crate::metrics::PoolLabels;
@@ -40,8 +40,9 @@ async fn publish_volume<E: Ec2>(context: &Context<E>, volume: &PoolVolume, seen:
     if !judged {
         return Ok(());
     }
-    if life.watched_by.is_none() && volume.labels().contains_key(LABEL_NODE) {
-        forget_node(context, volume).await?;
+    let watched_by = life.watched_by.as_ref().map(NodeName::as_str);
+    if volume.labels().get(LABEL_NODE).map(String::as_str) != watched_by {
+        set_watcher(context, volume, watched_by).await?;
         return Ok(());
     }
     let stored = volume.status.clone().unwrap_or_default();

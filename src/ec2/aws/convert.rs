@@ -71,12 +71,11 @@ pub(super) fn snapshot(sdk: &Snapshot) -> Option<CloudSnapshot> {
     })
 }
 
-/// A volume that EC2 says nothing about has all its blocks: it was not made from a snapshot, or long ago.
+/// How much is loaded, when EC2 says so; its word may come minutes after the volume.
 pub(super) fn initialized(status: &VolumeStatusItem) -> Option<(VolumeId, u8)> {
     let id = VolumeId::new(status.volume_id()?);
-    let progress = status.initialization_status_details().and_then(InitializationStatusDetails::progress);
-    let done = progress.map_or(100, |progress| u8::try_from(progress.clamp(0, 100)).unwrap_or(0));
-    Some((id, done))
+    let progress = status.initialization_status_details().and_then(InitializationStatusDetails::progress)?;
+    Some((id, u8::try_from(progress.clamp(0, 100)).unwrap_or(0)))
 }
 
 pub(super) fn attach_limit(answer: &DescribeInstanceTypesOutput) -> Option<u32> {

@@ -142,8 +142,12 @@ impl Ec2 for Aws {
         for chunk in ids.chunks(IDS_PER_FILTER) {
             let ids = chunk.iter().map(ToString::to_string).collect();
             let answer = self.client.describe_volume_status().set_volume_ids(Some(ids)).send().await;
-            let answer = answer.map_err(|error| failed("DescribeVolumeStatus", "by id", &error))?;
-            percents.extend(answer.volume_statuses().iter().filter_map(convert::initialized));
+            match answer.map_err(|error| failed("DescribeVolumeStatus", "by id", &error)) {
+                Ok(answer) => percents.extend(answer.volume_statuses().iter().filter_map(convert::initialized)),
+                // One volume that was deleted in between must not hide all others: the next look leaves it out.
+                Err(error) if error.class() == Class::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(percents)
     }
@@ -201,10 +205,13 @@ impl Ec2 for Aws {
         call.send().await.map(drop).map_err(|error| failed("AttachVolume", id, &error))
     }
 
-    async fn detach_volume(&self, id: &VolumeId, instance: &InstanceId) -> Result<(), Error> {
+    async fn detach_volume(&self, id: &VolumeId, instance: &InstanceId) -> Result<bool, Error> {
         let call = self.client.detach_volume().volume_id(id.as_str()).instance_id(instance.as_str());
-        let result = call.send().await.map(drop).map_err(|error| failed("DetachVolume", id, &error));
-        done_when(result, &[Class::NotFound, Class::WrongState])
+        match call.send().await.map_err(|error| failed("DetachVolume", id, &error)) {
+            Ok(_) => Ok(false),
+            Err(error) if matches!(error.class(), Class::NotFound | Class::WrongState) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     async fn attach_limit(&self, instance: &InstanceId) -> Result<u32, Error> {

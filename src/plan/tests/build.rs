@@ -84,6 +84,7 @@ pub(super) fn pool(name: &str) -> PoolBuild {
         source: SourceSeen::Volume(source_volume()),
         snapshots: vec![snapshot(1)],
         volumes: Vec::new(),
+        instances: [("i-a".into(), "node-a".into())].into(),
         nodes: ["node-a", "node-b", "node-c"].map(NodeName::from).into(),
         zones_with_nodes: ["a", "b", "c"].map(Zone::from).into(),
     })

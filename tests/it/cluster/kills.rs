@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use demo::story::{apply_deployment, apply_pool, digest_in, wait_for_counts, wait_for_pod_names, wait_for_pods, wait_for_pool};
-use demo::{Content, Stage, wait};
+use demo::{Filesystem, Stage, wait};
 
 use super::{LIMIT, check_account, check_return, kill, kill_process, on_a_stage, processes};
 
@@ -28,7 +28,7 @@ async fn wait_for_volumes(stage: &Stage, at_least: usize) -> Result<()> {
 
 #[test]
 fn killing_the_controller_neither_loses_nor_duplicates_a_volume() {
-    on_a_stage("controller killed", Content::Small, async |stage| {
+    on_a_stage("controller killed", Filesystem::Xfs, async |stage| {
         apply_pool(stage).await?;
         wait::until("the snapshot was asked for", LIMIT, async || {
             Ok((!stage.account.snapshots_of(&stage.source).await?.is_empty()).then_some(()))
@@ -53,7 +53,7 @@ fn killing_the_controller_neither_loses_nor_duplicates_a_volume() {
 
 #[test]
 fn killing_the_agents_leaves_mounts_readable_and_loses_no_volume() {
-    on_a_stage("agents killed", Content::Small, async |stage| {
+    on_a_stage("agents killed", Filesystem::Ext4, async |stage| {
         apply_pool(stage).await?;
         wait_for_pool(stage).await?;
         apply_deployment(stage).await?;
@@ -77,7 +77,7 @@ fn killing_the_agents_leaves_mounts_readable_and_loses_no_volume() {
 
 #[test]
 fn killing_the_simulator_neither_loses_nor_duplicates_a_volume() {
-    on_a_stage("simulator killed", Content::Small, async |stage| {
+    on_a_stage("simulator killed", Filesystem::Xfs, async |stage| {
         apply_pool(stage).await?;
         wait_for_volumes(stage, 1).await?;
         restart_simulator(stage).await?;

@@ -1,5 +1,6 @@
 //! The whole product on a real Kubernetes with a simulated EC2 and real disks. Each test has a cluster of its own.
 
+mod growth;
 mod kills;
 mod refusals;
 mod story;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use demo::story::{SHOP, wait_for_counts};
-use demo::{Content, Report, Script, Stage, wait};
+use demo::{Content, Filesystem, Report, Script, Stage, wait};
 
 /// The longest that anything on the cluster may take, restarts of pods included.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -19,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(90);
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Runs a test on a stage of its own and clears it afterwards, also when the test fails.
-fn on_a_stage(name: &str, content: Content, test: impl AsyncFnOnce(&Stage) -> Result<()>) {
+fn on_a_stage(name: &str, filesystem: Filesystem, test: impl AsyncFnOnce(&Stage) -> Result<()>) {
     if !rustix::process::geteuid().is_root() {
         let reason = format!("SKIPPED: {name}: it makes namespaces, mounts and loop devices, which needs root");
         assert!(std::env::var("CI").is_err(), "{reason}; with CI=true that is a failure");
@@ -30,16 +31,16 @@ fn on_a_stage(name: &str, content: Content, test: impl AsyncFnOnce(&Stage) -> Re
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let result = runtime.block_on(async {
         let _turn = ONE_AT_A_TIME.lock().await;
-        run(name, content, test).await
+        run(name, filesystem, test).await
     });
     if let Err(error) = result {
         panic!("{name}: {error:#}");
     }
 }
 
-async fn run(name: &str, content: Content, test: impl AsyncFnOnce(&Stage) -> Result<()>) -> Result<()> {
+async fn run(name: &str, filesystem: Filesystem, test: impl AsyncFnOnce(&Stage) -> Result<()>) -> Result<()> {
     let report: Report = Arc::new(|line: &str| println!("{line}"));
-    let script = Script { state: state_folder(), content, controllers: 1, keep: false };
+    let script = Script { state: state_folder(), content: Content::Small, filesystem, controllers: 1, keep: false };
     let stage = Stage::set(script, report.clone()).await.context("the stage cannot be set")?;
     let result = test(&stage).await;
     if result.is_err() {

@@ -2,13 +2,13 @@
 
 use anyhow::{Context, Result, ensure};
 use demo::story::{SHOP, apply, apply_pool, get, wait_for_pool};
-use demo::{Content, Stage, wait};
+use demo::{Filesystem, Stage, wait};
 
 use super::{LIMIT, on_a_stage};
 
 #[test]
 fn bad_input_is_answered_with_the_field_and_the_fix_and_changes_nothing() {
-    on_a_stage("refusals", Content::Small, async |stage| {
+    on_a_stage("refusals", Filesystem::Xfs, async |stage| {
         apply_pool(stage).await?;
         wait_for_pool(stage).await?;
         let before = in_ec2(stage).await?;
