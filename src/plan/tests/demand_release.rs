@@ -146,3 +146,11 @@ fn a_second_volume_that_a_claim_got_from_an_old_view_is_given_back() {
     assert_eq!(demand(on_its_way).words(), ["unassign web-1"]);
     assert_eq!(demand(spare()).words(), ["free web-1"]);
 }
+
+#[test]
+fn a_volume_that_may_have_been_written_is_never_given_back_without_its_pv() {
+    let left = demand_on_web().volumes([returned_by_writer()]);
+    assert_eq!(left.words(), ["discard web-0"], "somebody took the PersistentVolume away by force");
+    let doomed = demand_on_web().volumes([returned_by_writer().deleting()]);
+    assert_eq!(doomed.words(), ["free web-0 unless pvc-uid-cart"]);
+}

@@ -182,3 +182,15 @@ fn a_volume_of_a_lost_node_is_forgotten_only_when_ec2_shows_it_free() {
     let living = free().but(|volume| volume.node.as_mut().unwrap().node = "node-a".to_owned());
     assert_eq!(words(&pool("web").replicas(0).with([living]).plan()), [""; 0], "its agent will let it go");
 }
+
+#[test]
+fn an_attachment_that_came_late_finds_the_agent_of_its_instance() {
+    let late = volume("web-0").ready().but(|volume| volume.cloud.as_mut().unwrap().attachments = vec![attachment()]);
+    let watcher = |volume: VolumeBuild| pool("web").with([volume]).plan().report.volumes[&key("web-0")].watched_by.clone();
+    let instance = attachment().instance;
+    let with_agent = pool("web").with([late.clone()]).but(|seen| seen.instances = [(instance, "node-b".into())].into()).plan();
+    assert_eq!(with_agent.report.volumes[&key("web-0")].watched_by, Some("node-b".into()));
+    let foreign = late.but(|volume| volume.cloud.as_mut().unwrap().attachments[0].instance = "i-foreign".into());
+    assert_eq!(watcher(foreign), None, "no agent of ours is there");
+    assert_eq!(watcher(volume("web-0").ready()), None);
+}
