@@ -153,7 +153,17 @@ pub async fn clear(state: &Path, report: &Report) -> Result<()> {
         run(built("ec2-sim")?.to_str().unwrap_or_default(), ["down", "--data", data, "--force"]).await?;
         std::fs::remove_dir_all(data).with_context(|| format!("cannot remove {data}"))?;
     }
+    remove_empty_folders(state);
     Ok(())
+}
+
+/// Removes folders from the bottom up, as far as they are empty: never a file, so never the content of a mount.
+fn remove_empty_folders(folder: &Path) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink()) {
+        remove_empty_folders(&path);
+    }
+    drop(std::fs::remove_dir(folder));
 }
 
 /// A line of the cluster's without its own clock, since ours is in front of it.

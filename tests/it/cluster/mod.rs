@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use demo::story::{SHOP, wait_for_counts};
-use demo::{Content, Filesystem, Report, Script, Stage, wait};
+use demo::{Content, Filesystem, Report, Script, Stage, clear, wait};
 
 /// The longest that anything on the cluster may take, restarts of pods included.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -41,7 +41,14 @@ fn on_a_stage(name: &str, filesystem: Filesystem, test: impl AsyncFnOnce(&Stage)
 async fn run(name: &str, filesystem: Filesystem, test: impl AsyncFnOnce(&Stage) -> Result<()>) -> Result<()> {
     let report: Report = Arc::new(|line: &str| println!("{line}"));
     let script = Script { state: state_folder(), content: Content::Small, filesystem, controllers: 1, keep: false };
-    let stage = Stage::set(script, report.clone()).await.context("the stage cannot be set")?;
+    let state = script.state.clone();
+    let stage = match Stage::set(script, report.clone()).await {
+        Ok(stage) => stage,
+        Err(error) => {
+            clear(&state, &report).await.context("the stage that cannot be set cannot be cleared")?;
+            return Err(error.context("the stage cannot be set"));
+        }
+    };
     let result = test(&stage).await;
     if result.is_err() {
         println!("--- what the cluster of {name} looked like");
