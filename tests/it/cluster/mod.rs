@@ -41,11 +41,11 @@ fn on_a_stage(name: &str, filesystem: Filesystem, test: impl AsyncFnOnce(&Stage)
 async fn run(name: &str, filesystem: Filesystem, test: impl AsyncFnOnce(&Stage) -> Result<()>) -> Result<()> {
     let report: Report = Arc::new(|line: &str| println!("{line}"));
     let script = Script { state: state_folder(), content: Content::Small, filesystem, controllers: 1, keep: false };
-    let state = script.state.clone();
+    let folder = script.state.clone();
     let stage = match Stage::set(script, report.clone()).await {
         Ok(stage) => stage,
         Err(error) => {
-            clear(&state, &report).await.context("the stage that cannot be set cannot be cleared")?;
+            clear(&folder, &report).await.context("the stage that cannot be set cannot be cleared")?;
             return Err(error.context("the stage cannot be set"));
         }
     };
