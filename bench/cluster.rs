@@ -45,7 +45,7 @@ async fn measure(stage: &Stage) -> Result<Vec<Row>> {
         wait_for_counts(stage, "4 0").await?;
     }
     let fill_row =
-        Comparison { name: "pool_fill_4_volumes", unit: "s", rival: "the simulator's latencies alone", target: 3.0, command: COMMAND };
+        Comparison { name: "pool_fill_4_volumes", unit: "s", rival: "the simulator's latencies alone", target: 5.0, command: COMMAND };
     let start_row = Comparison { name: "pod_start", unit: "s", rival: "a pod with an emptyDir", target: 3.0, command: COMMAND };
     Ok(vec![fill_row.row(fill, FILL_FLOOR_SECONDS), start_row.row(median(ours), median(rivals))])
 }
