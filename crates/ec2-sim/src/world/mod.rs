@@ -4,12 +4,14 @@
 //! transitions that are due. Both leave *effects* owed to the data plane, which
 //! whoever drives the world carries out and reports with [`World::confirm`].
 
+pub mod actions;
 mod advance;
 mod attachments;
 mod call;
 mod confirm;
 mod effect;
 mod error;
+pub mod fault;
 mod filters;
 mod ids;
 mod instance_types;
