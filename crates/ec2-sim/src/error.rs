@@ -24,14 +24,33 @@ pub enum Error {
         /// What it said.
         message: String,
     },
-    /// The state file holds something else than a state.
-    #[error("the state file {} is damaged: {source}", path.display())]
+    /// The state file holds something else than a state. It is never overwritten.
+    #[error(
+        "the state file {} is damaged: {what}; it was left as it is: put a copy of it back, or move it away to begin with an empty account",
+        path.display()
+    )]
     State {
         /// The file.
         path: PathBuf,
         /// Where it stops making sense.
-        source: serde_json::Error,
+        what: String,
     },
+    /// The state file is of a format that this version does not know. It is never overwritten.
+    #[error(
+        "the state file {} has format {version}, and this ec2-sim reads formats up to {newest}: use the newer ec2-sim that wrote it, or another data folder",
+        path.display()
+    )]
+    StateVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        version: u32,
+        /// The newest format that is understood.
+        newest: u32,
+    },
+    /// The account cannot be written down.
+    #[error("the account cannot be made JSON: {0}")]
+    Unwritable(serde_json::Error),
     /// Another simulator works on the same folder.
     #[error("the data folder {} is in use by a running simulator", .0.display())]
     InUse(PathBuf),

@@ -135,7 +135,7 @@ impl Shell {
     }
 
     async fn save(&self, world: &World) -> Result<(), Error> {
-        let state = serde_json::to_vec_pretty(world).map_err(|source| Error::State { path: "state.json".into(), source })?;
+        let state = serde_json::to_vec_pretty(world).map_err(Error::Unwritable)?;
         let store = Arc::clone(&self.store);
         match tokio::task::spawn_blocking(move || store.save(&state)).await {
             Ok(result) => result,

@@ -1,4 +1,8 @@
 //! The state file: the account, kept across restarts, and the lock of its folder.
+//!
+//! The first line is a header in JSON with the version of the format, and length and
+//! digest of what follows; the account follows as JSON. A file that its header does
+//! not vouch for is refused and left as it is: half an account is worse than none.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
@@ -6,9 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, io};
 use crate::world::World;
+
+/// The version of the format that is written. Version 1 was the account alone, without a
+/// header; it is still read.
+const VERSION: u32 = 2;
 
 /// The state file of a data folder, held exclusively.
 #[derive(Debug)]
@@ -16,6 +25,18 @@ pub(crate) struct Store {
     folder: PathBuf,
     /// The lock of the folder; closing the file releases it.
     lock: Mutex<Option<File>>,
+}
+
+/// What the first line says about the rest.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Header {
+    /// The version of the format.
+    ec2_sim_state: u32,
+    /// Bytes behind the header's line.
+    length: usize,
+    /// BLAKE3 of these bytes, in hexadecimal.
+    blake3: String,
 }
 
 impl Store {
@@ -38,7 +59,7 @@ impl Store {
         load(&state_file(&self.folder))
     }
 
-    /// Replaces the stored account; on return the disk holds it.
+    /// Replaces the stored account by this one, given as JSON; on return the disk holds it.
     pub(crate) fn save(&self, state: &[u8]) -> Result<(), Error> {
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         if lock.is_none() {
@@ -47,6 +68,7 @@ impl Store {
         let file = state_file(&self.folder);
         let partial = file.with_extension("json.partial");
         let mut open = File::create(&partial).map_err(io("create", &partial))?;
+        open.write_all(header(state).as_bytes()).map_err(io("write", &partial))?;
         open.write_all(state).map_err(io("write", &partial))?;
         open.sync_data().map_err(io("sync", &partial))?;
         fs::rename(&partial, &file).map_err(io("replace", &file))?;
@@ -65,10 +87,108 @@ fn state_file(folder: &Path) -> PathBuf {
 }
 
 fn load(file: &Path) -> Result<Option<World>, Error> {
-    let text = match fs::read(file) {
-        Ok(text) => text,
+    let stored = match fs::read(file) {
+        Ok(stored) => stored,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(io("read", file)(e)),
     };
-    serde_json::from_slice(&text).map(Some).map_err(|source| Error::State { path: file.to_owned(), source })
+    read(&stored).map(Some).map_err(|problem| match problem {
+        Problem::Damaged(what) => Error::State { path: file.to_owned(), what },
+        Problem::Newer(version) => Error::StateVersion { path: file.to_owned(), version, newest: VERSION },
+    })
+}
+
+/// Why stored bytes are not an account.
+#[derive(Debug, PartialEq, Eq)]
+enum Problem {
+    Damaged(String),
+    Newer(u32),
+}
+
+fn header(state: &[u8]) -> String {
+    let header = Header { ec2_sim_state: VERSION, length: state.len(), blake3: blake3::hash(state).to_hex().to_string() };
+    let line = serde_json::to_string(&header).expect("numbers and text are JSON");
+    format!("{line}\n")
+}
+
+fn read(stored: &[u8]) -> Result<World, Problem> {
+    if stored.is_empty() {
+        return Err(Problem::Damaged("it is empty".to_owned()));
+    }
+    account(vouched(stored)?)
+}
+
+/// What the header vouches for; all of a file of version 1, which has no header.
+fn vouched(stored: &[u8]) -> Result<&[u8], Problem> {
+    let end = stored.iter().position(|byte| *byte == b'\n').unwrap_or(stored.len());
+    let (first, rest) = stored.split_at(end);
+    let Ok(header) = serde_json::from_slice::<Header>(first) else {
+        return Ok(stored);
+    };
+    if header.ec2_sim_state > VERSION {
+        return Err(Problem::Newer(header.ec2_sim_state));
+    }
+    let state = rest.get(1..).unwrap_or_default();
+    if state.len() != header.length {
+        return Err(Problem::Damaged(format!("it should hold {} bytes behind its first line and holds {}", header.length, state.len())));
+    }
+    if blake3::hash(state).to_hex().as_str() != header.blake3 {
+        return Err(Problem::Damaged("its content is not the one that its first line was written for".to_owned()));
+    }
+    Ok(state)
+}
+
+fn account(state: &[u8]) -> Result<World, Problem> {
+    serde_json::from_slice(state).map_err(|error| Problem::Damaged(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::{Profile, Settings};
+
+    fn world() -> World {
+        World::new(Settings { region: "eu-west-1".to_owned(), profile: Profile::Instant, seed: 7 })
+    }
+
+    fn stored() -> Vec<u8> {
+        let state = serde_json::to_vec_pretty(&world()).unwrap();
+        [header(&state).into_bytes(), state].concat()
+    }
+
+    #[test]
+    fn an_account_is_read_as_it_was_written() {
+        assert_eq!(read(&stored()), Ok(world()));
+    }
+
+    #[test]
+    fn a_file_without_a_header_is_of_version_one() {
+        assert_eq!(read(&serde_json::to_vec(&world()).unwrap()), Ok(world()));
+        assert_eq!(read(&serde_json::to_vec_pretty(&world()).unwrap()), Ok(world()));
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_damaged() {
+        let whole = stored();
+        for length in 0..whole.len() {
+            assert!(matches!(read(&whole[..length]), Err(Problem::Damaged(_))), "cut to {length} bytes of {}", whole.len());
+        }
+    }
+
+    #[test]
+    fn a_file_with_any_byte_changed_is_damaged() {
+        let whole = stored();
+        let body = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        for at in body..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            assert!(matches!(read(&changed), Err(Problem::Damaged(_))), "byte {at} changed");
+        }
+    }
+
+    #[test]
+    fn a_file_of_a_newer_version_is_not_guessed_at() {
+        let newer = String::from_utf8(stored()).unwrap().replacen("\"ec2-sim-state\":2", "\"ec2-sim-state\":3", 1);
+        assert_eq!(read(newer.as_bytes()), Err(Problem::Newer(3)));
+    }
 }

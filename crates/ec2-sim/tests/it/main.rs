@@ -7,5 +7,6 @@ mod devices;
 mod http;
 mod invariants;
 mod queries;
+mod state_file;
 mod wire;
 mod world;
