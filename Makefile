@@ -2,8 +2,9 @@
 # another has compiled; the first one compiles the EC2 SDK, which takes minutes and 8 GB of memory.
 
 BUILD := cargo build --workspace --all-targets
+TEST_PYTHON := python3 crates/ec2-sim/tests/python/run.py
 
-.PHONY: demo demo-down test check image crds bench
+.PHONY: demo demo-down test test-python check image crds bench
 
 demo: ## A real Kubernetes, a simulated EC2, and pods that read filled volumes of a pool
 	$(BUILD)
@@ -17,6 +18,11 @@ test: ## Everything: unit tests, contracts, house rules, and a real cluster when
 	$(BUILD)
 	target/debug/demo prepare
 	cargo test --workspace
+	$(TEST_PYTHON)
+
+test-python: ## The simulator under boto3 and the AWS CLI, which come from PyPI the first time
+	cargo build --quiet --package ec2-sim
+	$(TEST_PYTHON)
 
 check: ## Format, lints and unit tests: seconds when warm
 	cargo fmt --all --check
