@@ -1,0 +1,3 @@
+//! Keeps many mounted copies of a file tree identical to their source, at the cost of the change.
+
+pub mod model;

@@ -1,0 +1,15 @@
+//! What is said of a tree: paths, entries, changes, batches, positions. Values only: no I/O, no clock.
+
+mod batch;
+mod content;
+mod encode;
+mod entry;
+mod path;
+mod position;
+
+pub use batch::{Batch, ChangedBlock, Delta, INLINE_MAX_BYTES, Put, Structural};
+pub use content::ContentHash;
+pub use encode::{DecodeError, proto};
+pub use entry::{Entry, Kind, Mtime, Xattr};
+pub use path::{NAME_MAX_BYTES, PATH_MAX_BYTES, PathError, RESERVED_NAME, TreePath};
+pub use position::{Position, SourceId};
