@@ -30,7 +30,7 @@ pub enum DecodeError {
     },
 }
 
-fn field(field: &'static str, object: &(impl ToString + ?Sized), problem: &'static str) -> DecodeError {
+pub(super) fn field(field: &'static str, object: &(impl ToString + ?Sized), problem: &'static str) -> DecodeError {
     DecodeError::Field { field, object: object.to_string(), problem }
 }
 

@@ -4,6 +4,7 @@ mod batch;
 mod content;
 mod encode;
 mod entry;
+mod manifest;
 mod path;
 mod position;
 
@@ -11,5 +12,6 @@ pub use batch::{Batch, ChangedBlock, Delta, INLINE_MAX_BYTES, Put, Structural};
 pub use content::ContentHash;
 pub use encode::{DecodeError, proto};
 pub use entry::{Entry, Kind, Mtime, Xattr};
+pub use manifest::ManifestPart;
 pub use path::{NAME_MAX_BYTES, PATH_MAX_BYTES, PathError, RESERVED_NAME, TreePath};
 pub use position::{Position, SourceId};
