@@ -175,7 +175,7 @@ fn untimed(line: &str) -> &str {
 async fn prepare_account(script: &Script, data: &Path, report: &Report) -> Result<(Filled, Vec<NodeSpec>)> {
     report("starting a simulated EC2 with real disks: two instances and a source volume");
     let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let options = Options { listen, data: data.to_owned(), region: REGION.to_owned(), profile: Profile::Fast, data_plane: true };
+    let options = Options { listen, region: REGION.to_owned(), profile: Profile::Fast, data_plane: true, ..Options::for_tests(data) };
     let server = Server::start(options).await?;
     let account = Account::new(&server.endpoint_url());
     let mut nodes = Vec::new();

@@ -77,6 +77,19 @@ struct Serve {
     /// Serve without files and devices, and without root.
     #[arg(long)]
     no_data: bool,
+    /// File of access keys and their policies, in YAML or JSON. Without it any credentials will do.
+    ///
+    /// With it a request must be signed by one of the keys (`AuthFailure`), and the key's policies
+    /// must allow it (`UnauthorizedOperation`). A policy is a document of IAM, or the path of a file
+    /// that holds one, beside this file:
+    ///
+    ///   access-keys:
+    ///   - access-key-id: AKIAIOSFODNN7EXAMPLE
+    ///     secret-access-key: secret
+    ///     user: driver
+    ///     policies: [driver-policy.json]
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    credentials: Option<PathBuf>,
     /// What to log to standard error, such as `info` or `ec2_sim=debug`.
     #[arg(long, env = "EC2_SIM_LOG", default_value = "info")]
     log: String,
@@ -106,6 +119,7 @@ async fn serve(arguments: Serve) -> anyhow::Result<ExitCode> {
         region: arguments.region,
         profile: arguments.profile,
         data_plane: !arguments.no_data,
+        credentials: arguments.credentials,
     })
     .await?;
     let mut out = std::io::stdout();

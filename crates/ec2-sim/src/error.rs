@@ -48,6 +48,14 @@ pub enum Error {
         /// The newest format that is understood.
         newest: u32,
     },
+    /// The file of access keys cannot be used.
+    #[error("the credentials file {}: {problem}", path.display())]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, with the access key and the policy.
+        problem: String,
+    },
     /// The account cannot be written down.
     #[error("the account cannot be made JSON: {0}")]
     Unwritable(serde_json::Error),

@@ -7,12 +7,15 @@
 //! [`Server`] runs it inside a test or a program; [`World`] alone is the account
 //! as a pure state machine, for tests that own the clock.
 
+mod admin;
 mod audit;
 pub mod cli;
 mod disk;
 mod error;
+mod iam;
 mod server;
 mod shell;
+mod sigv4;
 mod store;
 mod wire;
 pub mod world;

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::iam::Credentials;
 use crate::shell::Shell;
 use crate::store::Store;
 use crate::wire;
@@ -30,6 +31,8 @@ pub struct Options {
     pub profile: Profile,
     /// Whether volumes are files and attachments devices. Needs root.
     pub data_plane: bool,
+    /// The file of access keys and their policies; without one every request is let in, signed or not.
+    pub credentials: Option<PathBuf>,
 }
 
 impl Options {
@@ -41,6 +44,7 @@ impl Options {
             region: "us-east-1".to_owned(),
             profile: Profile::Instant,
             data_plane: false,
+            credentials: None,
         }
     }
 }
@@ -118,6 +122,13 @@ impl Server {
 }
 
 fn open(options: &Options) -> Result<Shell, Error> {
+    // Before the folder is touched: a mistake in the file changes nothing.
+    let credentials = options.credentials.as_deref().map(Credentials::load).transpose()?;
+    if let Some(found) = &credentials {
+        tracing::info!(access_keys = found.count(), "signatures and policies are checked");
+    } else {
+        tracing::info!("no credentials file: every request is let in, signed or not");
+    }
     let store = Store::open(&options.data)?;
     let mut world =
         store.load()?.unwrap_or_else(|| World::new(Settings { region: options.region.clone(), profile: options.profile, seed: seed() }));
@@ -127,7 +138,7 @@ fn open(options: &Options) -> Result<Shell, Error> {
     if let Some(disk) = &disk {
         disk.remove_strays(&world)?;
     }
-    Ok(Shell::new(world, store, disk))
+    Ok(Shell::new(world, store, disk, credentials))
 }
 
 /// A seed of its own for each new account, so that the ids of two folders differ.

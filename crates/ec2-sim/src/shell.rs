@@ -10,6 +10,8 @@ use tokio::task::JoinSet;
 
 use crate::disk::{Disk, Progress};
 use crate::error::Error;
+use crate::iam::{self, AccessKey, Credentials};
+use crate::sigv4::{self, SignedRequest};
 use crate::store::Store;
 use crate::world::{ApiError, Call, Effect, Reply, SnapshotPhase, World};
 
@@ -29,6 +31,10 @@ pub(crate) struct Shell {
     store: Arc<Store>,
     /// None: every effect counts as carried out.
     disk: Option<Arc<Disk>>,
+    /// Who may call; everybody when there are none.
+    credentials: Option<Credentials>,
+    /// The region that signatures are for.
+    region: String,
     /// Wakes the driver.
     work: Notify,
     /// Counts settled effects, for those who wait for one.
@@ -46,8 +52,10 @@ pub(crate) struct Answer {
 type Ended = (Effect, Result<Progress, Error>);
 
 impl Shell {
-    pub(crate) fn new(world: World, store: Store, disk: Option<Disk>) -> Self {
+    pub(crate) fn new(world: World, store: Store, disk: Option<Disk>, credentials: Option<Credentials>) -> Self {
         Self {
+            region: world.settings().region.clone(),
+            credentials,
             world: Mutex::new(world),
             store: Arc::new(store),
             disk: disk.map(Arc::new),
@@ -56,12 +64,30 @@ impl Shell {
         }
     }
 
-    /// Answers a call. A change is on disk before this returns.
-    pub(crate) async fn call(&self, call: &Call) -> Answer {
+    /// Finds out who signed a request; nobody in particular when no credentials are configured.
+    ///
+    /// The time is that of the machine, as it is for the client.
+    pub(crate) fn authenticate(&self, request: &SignedRequest<'_>) -> Result<Option<Arc<AccessKey>>, ApiError> {
+        let Some(credentials) = &self.credentials else {
+            return Ok(None);
+        };
+        let secret = |id: &str| credentials.find(id).map(|key| key.secret());
+        let id = sigv4::verify(request, &self.region, Timestamp::now(), secret)?;
+        Ok(credentials.find(&id).cloned())
+    }
+
+    /// Answers a call of this access key. A change is on disk before this returns.
+    pub(crate) async fn call(&self, key: Option<&AccessKey>, call: &Call) -> Answer {
         let mut world = self.world.lock().await;
         let now = Timestamp::now();
         self.step(&mut world, now);
         let request_id = world.request_id();
+        if let Some(key) = key
+            && let Err(denied) = iam::authorize(key, &world, &call.action)
+        {
+            world.count(call.action.name(), false);
+            return Answer { request_id, now, result: Err(denied) };
+        }
         let changes = !call.action.is_read() && !call.dry_run;
         let before = changes.then(|| world.clone());
         let mut result = world.apply(now, call);

@@ -18,13 +18,19 @@ const COMMON: [&str; 7] = ["Action", "AWSAccessKeyId", "Signature", "SignatureMe
 
 impl Params {
     /// Reads a query string and a form body together.
-    pub(super) fn parse(query: &str, body: &str) -> Self {
+    ///
+    /// Refuses what is not UTF-8, escaped or not: a character that stands for
+    /// another would be stored as what nobody wrote.
+    pub(super) fn parse(query: &[u8], body: &[u8]) -> Result<Self, ApiError> {
+        if !is_text(query) || !is_text(body) {
+            return Err(ApiError::new("InvalidCharacter", "The request holds characters that are not valid UTF-8."));
+        }
         let values = [query, body]
             .iter()
-            .flat_map(|text| form_urlencoded::parse(text.as_bytes()))
+            .flat_map(|bytes| form_urlencoded::parse(bytes))
             .map(|(name, value)| (name.into_owned(), value.into_owned()))
             .collect();
-        Self { values, read: RefCell::default() }
+        Ok(Self { values, read: RefCell::default() })
     }
 
     /// The action's name; empty when there is none.
@@ -139,13 +145,51 @@ impl Params {
     }
 }
 
+/// Whether bytes are UTF-8 once their percent-escapes are undone.
+fn is_text(bytes: &[u8]) -> bool {
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match (first, code) {
+            (b'%', Some(code)) => {
+                plain.push(code);
+                rest = &after[2..];
+            }
+            // Escapes of neighbouring parameters do not make one character together.
+            (b'&' | b'=', _) => {
+                plain.push(b'\n');
+                rest = after;
+            }
+            _ => {
+                plain.push(*first);
+                rest = after;
+            }
+        }
+    }
+    std::str::from_utf8(&plain).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parse(body: &str) -> Params {
+        Params::parse(b"", body.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_text_is_refused() {
+        for body in [&b"A=\xff"[..], b"A=%ff", b"A=%C3&B=%A9", b"%ED%A0%80=x"] {
+            assert_eq!(Params::parse(b"", body).unwrap_err().code, "InvalidCharacter", "{body:?}");
+        }
+        assert!(Params::parse(b"A=%C3%A9", "B=é&C=%&D=%zz".as_bytes()).is_ok());
+    }
+
     #[test]
     fn lists_come_in_the_order_of_their_numbers() {
-        let params = Params::parse("", "VolumeId.10=j&VolumeId.2=b&VolumeId.1=a&VolumeIds.3=x");
+        let params = parse("VolumeId.10=j&VolumeId.2=b&VolumeId.1=a&VolumeIds.3=x");
         assert_eq!(params.texts("VolumeId"), ["a", "b", "j"]);
     }
 
@@ -153,7 +197,7 @@ mod tests {
     fn nested_tags_are_read() {
         let body = "TagSpecification.1.ResourceType=volume\
             &TagSpecification.1.Tag.1.Key=a%20b&TagSpecification.1.Tag.1.Value=%C3%A9";
-        let params = Params::parse("", body);
+        let params = parse(body);
         let specifications = params.tag_specifications().unwrap();
         assert_eq!(specifications[0].resource_type, "volume");
         assert_eq!(specifications[0].tags[0].key, "a b");
@@ -163,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_parameter_that_nobody_reads_is_refused() {
-        let params = Params::parse("", "Action=X&Version=1&Sise=3");
+        let params = parse("Action=X&Version=1&Sise=3");
         assert_eq!(params.all_read().unwrap_err().code, "UnknownParameter");
     }
 }

@@ -14,7 +14,17 @@ const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
 pub(super) fn answer(action: &str, answer: &Answer) -> (u16, String) {
     match &answer.result {
         Ok(reply) => (200, success(action, reply, answer)),
-        Err(error) => (error.http_status(), failure(error, &answer.request_id)),
+        Err(error) => (status(error), failure(error, &answer.request_id)),
+    }
+}
+
+/// The HTTP status of an error: that of its code, and those of requests that never became a call.
+fn status(error: &ApiError) -> u16 {
+    match error.code {
+        "MissingAuthenticationToken" => 403,
+        "MethodNotAllowed" => 405,
+        "RequestEntityTooLarge" => 413,
+        _ => error.http_status(),
     }
 }
 

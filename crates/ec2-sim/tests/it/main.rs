@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test, as it should")]
 
+mod access;
 mod account;
 mod devices;
 mod http;
 mod invariants;
 mod queries;
+mod signing;
 mod state_file;
 mod wire;
 mod world;

@@ -1,4 +1,4 @@
-//! The admin path for tests and demos: `/_sim/health` and `/_sim/state`.
+//! `/_sim/state`: everything the account holds.
 
 use std::sync::Arc;
 
@@ -8,11 +8,6 @@ use serde_json::{Map, Value, json};
 
 use crate::shell::Shell;
 use crate::world::World;
-
-/// Says that the simulator answers.
-pub(super) async fn health() -> Json<Value> {
-    Json(json!({"status": "ok"}))
-}
 
 /// Everything the account holds, with statuses as EC2 spells them, and the calls per action.
 pub(super) async fn state(State(shell): State<Arc<Shell>>) -> Json<Value> {
