@@ -1,3 +1,4 @@
 //! Keeps many mounted copies of a file tree identical to their source, at the cost of the change.
 
 pub mod model;
+pub mod wire;

@@ -9,7 +9,7 @@ mod path;
 mod position;
 
 pub use batch::{Batch, ChangedBlock, Delta, INLINE_MAX_BYTES, Put, Structural};
-pub use content::ContentHash;
+pub use content::{ContentHash, Wanted};
 pub use encode::{DecodeError, proto};
 pub use entry::{Entry, Kind, Mtime, Xattr};
 pub use manifest::ManifestPart;
