@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::agent::{self, DeviceTree};
 use crate::controller;
 use crate::domain::NodeName;
+use crate::ec2::pacing::{Limits, Raised};
 use crate::telemetry::LogFormat;
 
 /// Keeps pools of filled, identical EBS volumes ready for pods.
@@ -48,6 +49,17 @@ pub struct Ec2Args {
     /// Where EC2 is, when it is not the region's own endpoint.
     #[arg(long, env = "AWS_ENDPOINT_URL")]
     pub endpoint_url: Option<String>,
+    /// A rate that AWS has raised for the account, as <action>=<burst>/<calls a second>; may be given more than once.
+    /// Default: the documented rates. Example: CreateVolume=200/10.
+    #[arg(long = "ec2-rate", env = "EC2_RATES", value_delimiter = ',', value_name = "ACTION=BURST/RATE")]
+    pub rates: Vec<Raised>,
+}
+
+impl Ec2Args {
+    /// The rates that calls are kept below.
+    pub fn limits(&self) -> Limits {
+        Limits::raised(self.rates.iter().cloned())
+    }
 }
 
 /// Arguments of the controller.

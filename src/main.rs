@@ -8,6 +8,7 @@ use clap::Parser;
 use kube::Client;
 use volume_dispatcher::cli::{AgentArgs, Cli, Command, ControllerArgs, CrdsArgs};
 use volume_dispatcher::ec2::aws::Aws;
+use volume_dispatcher::ec2::pacing::Gate;
 use volume_dispatcher::{agent, api, controller, telemetry, yaml};
 
 fn main() -> ExitCode {
@@ -42,8 +43,9 @@ fn start(cli: Cli) -> anyhow::Result<()> {
 }
 
 async fn run_controller(args: ControllerArgs) -> anyhow::Result<()> {
-    let ec2 = Aws::connect(args.ec2.region.clone(), args.ec2.endpoint_url.clone()).await;
-    controller::run(ec2, args.settings()).await
+    let gate = Gate::new(args.ec2.limits());
+    let ec2 = Aws::connect(args.ec2.region.clone(), args.ec2.endpoint_url.clone(), gate.clone()).await;
+    controller::run(ec2, gate, args.settings()).await
 }
 
 async fn run_agent(args: AgentArgs) -> anyhow::Result<()> {
@@ -51,7 +53,7 @@ async fn run_agent(args: AgentArgs) -> anyhow::Result<()> {
     let client = Client::try_default().await.context("there is no way to the API server; run in a pod")?;
     let place = agent::Place::of_node(&client, &settings.node).await?;
     let region = args.ec2.region.clone().unwrap_or_else(|| place.region());
-    let ec2 = Aws::connect(Some(region), args.ec2.endpoint_url.clone()).await;
+    let ec2 = Aws::connect(Some(region), args.ec2.endpoint_url.clone(), Gate::new(args.ec2.limits())).await;
     let place = place.with_limit(&ec2, &settings.cluster).await?;
     agent::run(client, ec2, place, settings).await
 }

@@ -9,6 +9,11 @@ const FIRST: Duration = Duration::from_secs(1);
 /// The longest wait: a cause that a person removes is noticed within five minutes.
 const LONGEST: Duration = Duration::from_mins(5);
 
+/// How long a failure is remembered after its wait has ended; an object that is gone fails no more.
+const MEMORY: Duration = Duration::from_mins(10);
+/// Failing objects that are remembered before the old ones are looked for.
+const MANY: usize = 1_000;
+
 /// When each failing object may be tried again.
 #[derive(Debug, Default)]
 pub struct Backoff {
@@ -24,6 +29,9 @@ impl Backoff {
     /// Doubles the wait of the object and returns it.
     pub fn failed(&self, object: &str, now: Instant) -> Duration {
         let mut waiting = self.lock();
+        if waiting.len() >= MANY {
+            waiting.retain(|_, (_, due)| *due + MEMORY > now);
+        }
         let (failures, due) = waiting.entry(object.to_owned()).or_insert((0, now));
         let wait = FIRST.saturating_mul(1 << (*failures).min(16)).min(LONGEST);
         *failures += 1;
@@ -54,5 +62,15 @@ mod tests {
         assert!(backoff.is_due("web-0", now + LONGEST));
         backoff.succeeded("web-0");
         assert_eq!(backoff.failed("web-0", now), FIRST);
+    }
+
+    #[test]
+    fn objects_that_are_gone_are_forgotten() {
+        let (backoff, now) = (Backoff::default(), Instant::now());
+        for number in 0..MANY {
+            backoff.failed(&number.to_string(), now);
+        }
+        backoff.failed("web-0", now + MEMORY + LONGEST);
+        assert_eq!(backoff.lock().len(), 1);
     }
 }

@@ -10,6 +10,7 @@ use tracing::debug;
 
 use crate::api::{PoolVolume, VolumePool};
 use crate::domain::{ObjectKey, Reason};
+use crate::ec2::pacing::Gate;
 use crate::metrics::Metrics;
 
 use super::stores::Stores;
@@ -24,6 +25,8 @@ pub struct Context<E> {
     pub client: Client,
     /// EC2.
     pub ec2: E,
+    /// What EC2 may be asked at present.
+    pub gate: Gate,
     /// The cluster whose tag our EC2 resources carry.
     pub cluster: String,
     /// What is watched.

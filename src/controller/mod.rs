@@ -1,5 +1,6 @@
 //! The controller: one leader that keeps pools filled (`supply`) and claims served (`demand`).
 
+pub mod admission;
 mod backoff;
 mod context;
 mod demand;
@@ -21,6 +22,7 @@ use tracing::info;
 
 use crate::admin::Admin;
 use crate::ec2::Ec2;
+use crate::ec2::pacing::Gate;
 use crate::k8s::lease::Elector;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
@@ -46,9 +48,13 @@ pub struct Settings {
 }
 
 /// Runs until SIGTERM, or until leadership is lost, which is an error: the process must not go on.
-pub async fn run<E: Ec2>(ec2: E, settings: Settings) -> anyhow::Result<()> {
+///
+/// `gate` is the one that the calls of `ec2` pass.
+pub async fn run<E: Ec2>(ec2: E, gate: Gate, settings: Settings) -> anyhow::Result<()> {
     let client = Client::try_default().await.context("there is no way to the API server; run in a pod, or set KUBECONFIG")?;
     let metrics = Metrics::default();
+    let counted = metrics.clone();
+    gate.listen(Box::new(move |action, result| counted.call(action, result)));
     let admin = Admin::serve(settings.admin_address, metrics.clone()).await?;
     let (supply_wake, demand_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let mut tasks = JoinSet::new();
@@ -64,6 +70,7 @@ pub async fn run<E: Ec2>(ec2: E, settings: Settings) -> anyhow::Result<()> {
         recorder: Recorder::new(client.clone(), reporter),
         client: client.clone(),
         ec2,
+        gate,
         cluster: settings.cluster.clone(),
         stores,
         metrics,

@@ -6,7 +6,7 @@ use kube::api::PostParams;
 use crate::api::keys::{LABEL_NODE, MANAGER_CONTROLLER};
 use crate::api::{CloudStatus, PoolVolume, PoolVolumeSpec};
 use crate::domain::{ObjectKey, Phase};
-use crate::k8s::write::{Outcome, apply_status, outcome};
+use crate::k8s::write::{Outcome, applied_status, apply_status, outcome};
 
 use super::context::Context;
 use super::error::Error;
@@ -49,6 +49,14 @@ pub(super) async fn set_watcher<E>(context: &Context<E>, volume: &PoolVolume, no
 pub(super) async fn store_cloud<E>(context: &Context<E>, volume: &PoolVolume, cloud: CloudStatus) -> Result<Outcome, Error> {
     let phase = volume.status.as_ref().and_then(|status| status.phase).unwrap_or_default();
     store_status(context, volume, phase, cloud).await
+}
+
+/// Writes the EC2 side of a volume, phase kept, and gives the volume as it is stored then; `None` when the write was stale.
+pub(super) async fn note_cloud<E>(context: &Context<E>, volume: &PoolVolume, cloud: CloudStatus) -> Result<Option<PoolVolume>, Error> {
+    let phase = volume.status.as_ref().and_then(|status| status.phase).unwrap_or_default();
+    let api = context.volumes(&parse::key_of(volume).namespace);
+    let status = serde_json::json!({"phase": phase, "cloud": cloud});
+    Ok(applied_status(&api, MANAGER_CONTROLLER, volume, status).await?)
 }
 
 /// Writes phase and EC2 side of a volume, the controller's part of the status.

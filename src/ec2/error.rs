@@ -58,16 +58,28 @@ impl Error {
         format!("{} {}: {}: {}", self.action, self.object, self.code, self.message)
     }
 
+    /// Whether EC2 refused the call for the rate of the account's calls, and not for what it asks.
+    ///
+    /// Source: EC2 developer guide, "Request throttling": `RequestLimitExceeded`; the others are those that the SDKs
+    /// treat in the same way.
+    pub fn is_rate_refusal(&self) -> bool {
+        let code = self.code.strip_prefix("Client.").unwrap_or(&self.code);
+        matches!(code, "RequestLimitExceeded" | "EC2ThrottledException" | "Throttling" | "ThrottlingException" | "SlowDown")
+    }
+
     /// What the code means. Source: EC2 API reference, "Error codes".
     pub fn class(&self) -> Class {
+        if self.is_rate_refusal() {
+            return Class::Throttled;
+        }
         match self.code.as_str() {
             "VolumeInUse" | "Client.VolumeInUse" => Class::Conflict,
             "InvalidParameterValue" if self.message.contains("already in use") => Class::Conflict,
             "InvalidAttachment.NotFound" | "IncorrectState" | "IncorrectInstanceState" => Class::WrongState,
-            "RequestLimitExceeded" | "SnapshotCreationPerVolumeRateExceeded" | "ConcurrentSnapshotLimitExceeded" => Class::Throttled,
+            "SnapshotCreationPerVolumeRateExceeded" | "ConcurrentSnapshotLimitExceeded" => Class::Throttled,
             "AttachmentLimitExceeded" | "VolumeLimitExceeded" | "InsufficientVolumeCapacity" | "MaxIOPSLimitExceeded" => Class::Capacity,
             "IdempotentParameterMismatch" => Class::TokenBurnt,
-            "UnauthorizedOperation" | "AuthFailure" => Class::Denied,
+            "UnauthorizedOperation" | "AuthFailure" | "NotLeading" => Class::Denied,
             "Unreachable" | "Unavailable" | "InternalError" | "ServiceUnavailable" => Class::Transient,
             code if code.ends_with(".NotFound") => Class::NotFound,
             _ => Class::Invalid,

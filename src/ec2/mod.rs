@@ -2,6 +2,7 @@
 
 pub mod aws;
 mod error;
+pub mod pacing;
 
 use std::collections::BTreeMap;
 
@@ -37,7 +38,7 @@ pub struct CreateVolume {
     pub tags: Tags,
 }
 
-/// EC2 as we use it. Every verb may be called twice; `NotFound` of a fresh resource may be a lagging read.
+/// EC2 as we use it. Every call, each page of a listing included, passes a [`pacing::Gate`]. Every verb may be called twice; `NotFound` of a fresh resource may be a lagging read.
 pub trait Ec2: Clone + Send + Sync + 'static {
     /// All volumes that carry the tag, over all pages.
     fn volumes_by_tag(&self, key: &str, value: &str) -> impl Future<Output = Result<Vec<CloudVolume>, Error>> + Send;

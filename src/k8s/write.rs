@@ -29,11 +29,24 @@ pub async fn apply_status<K>(api: &Api<K>, manager: &str, seen: &K, status: impl
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
 {
+    let applied = applied_status(api, manager, seen, status).await?;
+    Ok(if applied.is_some() { Outcome::Done } else { Outcome::Stale })
+}
+
+/// The same, giving the object as it is stored then; `None` when it changed or vanished since it was seen.
+pub async fn applied_status<K>(api: &Api<K>, manager: &str, seen: &K, status: impl Serialize) -> kube::Result<Option<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+{
     let name = seen.meta().name.clone().unwrap_or_default();
     let mut document = header::<K>(&name);
     document["metadata"]["resourceVersion"] = json!(seen.meta().resource_version);
     document["status"] = json!(status);
-    outcome(api.patch_status(&name, &PatchParams::apply(manager).force(), &Patch::Apply(&document)).await)
+    match api.patch_status(&name, &PatchParams::apply(manager).force(), &Patch::Apply(&document)).await {
+        Ok(stored) => Ok(Some(stored)),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn header<K: Resource<DynamicType = ()>>(name: &str) -> Value {

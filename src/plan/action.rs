@@ -115,15 +115,23 @@ impl Action {
 
     /// Whether it changes anything in EC2.
     pub fn writes_to_ec2(&self) -> bool {
+        self.ec2_call().is_some()
+    }
+
+    /// The action of EC2 that it calls: the one whose rate it must fit into.
+    pub fn ec2_call(&self) -> Option<&'static str> {
         match self {
-            Self::CreateSnapshot { .. } | Self::DeleteSnapshot(_) | Self::CreateVolume(_) | Self::DeleteVolume { .. } => true,
+            Self::CreateSnapshot { .. } => Some("CreateSnapshot"),
+            Self::DeleteSnapshot(_) => Some("DeleteSnapshot"),
+            Self::CreateVolume(_) => Some("CreateVolume"),
+            Self::DeleteVolume { .. } => Some("DeleteVolume"),
             Self::AddPoolFinalizer
             | Self::RemovePoolFinalizer
             | Self::CreatePoolVolume { .. }
             | Self::Unassign(_)
             | Self::ForgetNode { .. }
             | Self::DeletePoolVolume { .. }
-            | Self::RemoveVolumeFinalizer(_) => false,
+            | Self::RemoveVolumeFinalizer(_) => None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ec2_sim::world::Profile;
 use volume_dispatcher::domain::tags::TAG_GENERATION;
 use volume_dispatcher::domain::{CloudVolume, InstanceId, SnapshotId, SnapshotState, VolumeId};
+use volume_dispatcher::ec2::pacing::{Gate, Limits};
 use volume_dispatcher::ec2::{Class, Ec2};
 use volume_dispatcher::plan::generation_of;
 
@@ -98,7 +99,7 @@ async fn an_error_names_the_action_the_object_and_the_request() {
 
 #[tokio::test]
 async fn a_region_that_does_not_answer_is_transient() {
-    let ec2 = volume_dispatcher::ec2::aws::Aws::for_simulator("us-east-1", "http://127.0.0.1:9");
+    let ec2 = volume_dispatcher::ec2::aws::Aws::for_simulator("us-east-1", "http://127.0.0.1:9", Gate::new(Limits::default()));
     let error = ec2.volumes_by_tag("owner", "mine").await.unwrap_err();
     assert_eq!((error.class(), error.code.as_str(), error.request_id), (Class::Transient, "Unreachable", None));
 }

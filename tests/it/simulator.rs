@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use volume_dispatcher::domain::cloud::Tags;
 use volume_dispatcher::domain::{CloudSnapshot, CloudVolume, InstanceId, SnapshotId, SnapshotState, VolumeId};
 use volume_dispatcher::ec2::aws::Aws;
+use volume_dispatcher::ec2::pacing::{Gate, Limits};
 use volume_dispatcher::ec2::{CreateVolume, Ec2};
 
 pub(crate) const ZONE: &str = "us-east-1a";
@@ -48,7 +49,7 @@ impl Simulator {
     async fn on(data: TempDir, profile: Profile) -> Self {
         let options = Options { profile, ..Options::for_tests(data.path()) };
         let server = Server::start(options).await.unwrap();
-        let ec2 = Aws::for_simulator("us-east-1", &server.endpoint_url());
+        let ec2 = Aws::for_simulator("us-east-1", &server.endpoint_url(), Gate::new(Limits::default()));
         Self { server, data, ec2 }
     }
 

@@ -25,6 +25,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- with .Values.aws.endpointURL }}
 - {name: AWS_ENDPOINT_URL, value: {{ . | quote }}}
 {{- end }}
+{{- $rates := list }}
+{{- range $action, $rate := .Values.aws.rates }}
+{{- $rates = append $rates (printf "%s=%s" $action $rate) }}
+{{- end }}
+{{- with $rates }}
+- {name: EC2_RATES, value: {{ join "," . | quote }}}
+{{- end }}
 {{- with .Values.aws.credentialsSecret }}
 - name: AWS_ACCESS_KEY_ID
   valueFrom: {secretKeyRef: {name: {{ . }}, key: access_key_id}}

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use jiff::SignedDuration;
+use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::api::keys::{FINALIZER, LABEL_POOL, MANAGER_CONTROLLER};
 use crate::api::pool_volume::{Origin as ApiOrigin, PoolRef};
@@ -17,7 +17,7 @@ use crate::controller::backoff::Backoff;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::parse;
-use crate::controller::volume_write::{edit_spec, store_cloud};
+use crate::controller::volume_write::{edit_spec, note_cloud, store_cloud};
 use crate::domain::cloud::Tags;
 use crate::domain::tags::{TAG_CLUSTER, TAG_GENERATION, TAG_NAME, TAG_POOL, TAG_POOL_UID, TAG_VOLUME_UID};
 use crate::domain::{GiB, ObjectKey, Reason, VolumeId, Zone};
@@ -25,41 +25,43 @@ use crate::ec2::{Class, Ec2, create_volume_request};
 use crate::k8s::write::{Outcome, apply_status, delete_exactly, outcome};
 use crate::plan::{Action, Origin, PoolSeen, VISIBILITY, VolumeRequest};
 
-/// How old the stored time of a request may be when it is made: younger than [`VISIBILITY`] by so much that a volume
-/// of a lost reply is listed before it is taken for one that never was.
-const NOTE_AGAIN: SignedDuration = SignedDuration::from_secs(30);
-/// EC2 writes of one pool in one pass, so that a large pool does not hold up the others.
-const WRITES_A_PASS: usize = 20;
+/// Effects of one pool that are under way at the same time: enough to use up a burst within seconds, few enough that an
+/// account whose rate others use up refuses only these.
+const CONCURRENCY: usize = 10;
 
-/// Starts the effects in order; one that fails waits for itself only. Says whether anything was changed.
+/// Starts the effects in order, a few at a time; one that fails waits for itself only. Says whether anything was changed.
 pub(super) async fn all<E: Ec2>(context: &Context<E>, backoff: &Backoff, pool: &VolumePool, seen: &PoolSeen, actions: Vec<Action>) -> bool {
-    let mut changed = false;
-    let mut writes = 0;
-    for action in actions {
-        writes += usize::from(action.writes_to_ec2());
-        if writes > WRITES_A_PASS {
+    let effects = futures::stream::iter(actions).map(|action| carry_out(context, backoff, pool, seen, action));
+    effects.buffer_unordered(CONCURRENCY).fold(false, async |any, changed| any || changed).await
+}
+
+async fn carry_out<E: Ec2>(context: &Context<E>, backoff: &Backoff, pool: &VolumePool, seen: &PoolSeen, action: Action) -> bool {
+    let (name, object) = (name_of(&action), label(&action, seen));
+    match one(context, pool, seen, &action).await {
+        Ok(Outcome::Done) => {
+            backoff.succeeded(&object);
+            context.metrics.count(name, "done");
             return true;
         }
-        let (name, object) = (name_of(&action), format!("{} {}", name_of(&action), object_of(&action, seen)));
-        if !backoff.is_due(&object, Instant::now()) {
-            continue;
+        Ok(Outcome::Stale) => context.metrics.count(name, "stale"),
+        // The gate has learnt it and slows all such calls down; the object itself has done nothing wrong.
+        Err(Error::Ec2(error)) if error.is_rate_refusal() => {
+            context.metrics.count(name, "throttled");
+            debug!(pool = %seen.pool.key, action = name, %error, "the account calls too often; tried again when its rate allows");
         }
-        match one(context, pool, seen, &action).await {
-            Ok(Outcome::Done) => {
-                backoff.succeeded(&object);
-                context.metrics.count(name, "done");
-                changed = true;
-            }
-            Ok(Outcome::Stale) => context.metrics.count(name, "stale"),
-            Err(error) => {
-                let wait = backoff.failed(&object, Instant::now());
-                context.metrics.count(name, "failed");
-                warn!(pool = %seen.pool.key, action = name, %error, retry_in_seconds = wait.as_secs(), "failed and is tried again");
-                failed(context, pool, &action, &error).await;
-            }
+        Err(error) => {
+            let wait = backoff.failed(&object, Instant::now());
+            context.metrics.count(name, "failed");
+            warn!(pool = %seen.pool.key, action = name, %error, retry_in_seconds = wait.as_secs(), "failed and is tried again");
+            failed(context, pool, &action, &error).await;
         }
     }
-    changed
+    false
+}
+
+/// What an effect waits under after it has failed.
+pub(super) fn label(action: &Action, seen: &PoolSeen) -> String {
+    format!("{} {}", name_of(action), object_of(action, seen))
 }
 
 async fn one<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: &PoolSeen, action: &Action) -> Result<Outcome, Error> {
@@ -124,15 +126,13 @@ async fn create_snapshot<E: Ec2>(context: &Context<E>, pool: &VolumePool, volume
     Ok(Outcome::Done)
 }
 
-/// Stores when it was asked for, then asks with a token made of the object's UID, then stores the id.
+/// Stores when it was asked for, then asks with a token made of the object's UID, then stores the id. The first write is
+/// a compare-and-swap: who has an old view of the volume asks for nothing.
 async fn create_volume<E: Ec2>(context: &Context<E>, pool: &VolumePool, request: &VolumeRequest) -> Result<Outcome, Error> {
     let Some(volume) = context.stores.volume(&request.key) else { return Ok(Outcome::Stale) };
     let mut cloud = volume.status.as_ref().and_then(|status| status.cloud.clone()).unwrap_or_default();
-    let is_noted = cloud.requested_time.as_ref().is_some_and(|time| parse::now().duration_since(time.0) < NOTE_AGAIN);
-    if !is_noted {
-        cloud.requested_time = Some(Time(parse::now()));
-        return store_cloud(context, &volume, cloud).await;
-    }
+    cloud.requested_time = Some(Time(parse::now()));
+    let Some(volume) = note_cloud(context, &volume, cloud.clone()).await? else { return Ok(Outcome::Stale) };
     let template = &pool.spec.template;
     let mut call = create_volume_request(request.uid.as_str(), &request.zone, &request.origin.snapshot, request.size);
     template.volume_type.as_str().clone_into(&mut call.volume_type);

@@ -1,35 +1,43 @@
 //! The pool controller: observe, plan, execute, publish, for every pool whenever something changed.
 
+mod crew;
 mod execute;
 mod observe;
 mod publish;
+mod view;
 
 pub(super) use execute::pool_volume;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures::StreamExt;
 use jiff::SignedDuration;
 use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};
 
+use crate::api::VolumePool;
 use crate::domain::VolumeId;
 use crate::ec2::Ec2;
-use crate::plan;
+use crate::plan::{self, PoolSeen, Report};
 
+use super::admission::{Turns, Wish, admit, urgency};
 use super::backoff::Backoff;
 use super::context::Context;
 use super::parse;
 use super::sweep::{Interest, Sweep};
 
-/// Pools that are worked on at the same time.
-const CONCURRENCY: usize = 8;
+use crew::{Calls, Crew};
+use view::View;
+
 /// The shortest time between two passes, so that a burst of changes is one pass.
 const SETTLE: Duration = Duration::from_millis(20);
+/// How many times as long as a pass the pause after it is at least: supply uses a third of a core at most.
+const REST: u32 = 2;
 /// The longest time between two passes, for back-offs that end and windows that close.
 const RESYNC: Duration = Duration::from_secs(5);
+/// The time to the next pass while calls wait for their rate: about one call of those that EC2 refills with 5 a second.
+const QUEUED: Duration = Duration::from_millis(200);
 
 /// The age at which a sweep is no longer believed: three times the longest pause between two.
 const TOO_OLD: SignedDuration = SignedDuration::from_secs(90);
@@ -44,53 +52,140 @@ pub struct Sweeper {
     pub kick: Arc<Notify>,
 }
 
+/// What a pass leaves behind.
+#[derive(Debug, Default)]
+struct Passed {
+    is_moving: bool,
+    /// EC2 writes that wait for their rate.
+    queued: usize,
+}
+
+/// A pool whose plan is made.
+struct Planned {
+    pool: Arc<VolumePool>,
+    seen: PoolSeen,
+    actions: Vec<plan::Action>,
+    report: Report,
+}
+
+/// What supply keeps between passes: nothing that it could not lose.
+#[derive(Debug, Default)]
+struct Desk {
+    backoff: Arc<Backoff>,
+    crew: Crew,
+    turns: Turns,
+}
+
 /// Runs for as long as this replica leads.
 pub async fn run<E: Ec2>(context: Context<E>, mut sweeper: Sweeper, wake: Arc<Notify>) {
-    let backoff = Backoff::default();
+    let mut desk = Desk::default();
     loop {
-        let sweep = sweeper.sweeps.borrow_and_update().clone();
-        let interest = match &sweep {
-            Some(sweep) if parse::now().duration_since(sweep.started) < TOO_OLD => pass(&context, &backoff, sweep, &sweeper.kick).await,
-            _ => observe::interest(&context, None, true),
-        };
-        let is_news = sweeper.interest.borrow().sources != interest.sources || interest.is_moving && !sweeper.interest.borrow().is_moving;
-        sweeper.interest.send_replace(interest);
-        if is_news {
+        if desk.crew.settle() {
             sweeper.kick.notify_one();
         }
-        tokio::time::sleep(SETTLE).await;
+        let sweep = sweeper.sweeps.borrow_and_update().clone();
+        let begun = Instant::now();
+        let passed = match &sweep {
+            Some(sweep) if parse::now().duration_since(sweep.started) < TOO_OLD => pass(&context, &mut desk, sweep),
+            _ => Passed { is_moving: true, queued: 0 },
+        };
+        tell_interest(&context, &sweeper, sweep.as_deref(), passed.is_moving);
+        tokio::time::sleep(SETTLE.max(begun.elapsed() * REST)).await;
         tokio::select! {
             () = wake.notified() => {}
             changed = sweeper.sweeps.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(RESYNC) => {}
+            has_changed = desk.crew.next() => if has_changed { sweeper.kick.notify_one() },
+            () = tokio::time::sleep(if passed.queued > 0 { QUEUED } else { RESYNC }) => {}
         }
     }
 }
 
-/// One pass over all pools; says what the next sweep must look at.
-async fn pass<E: Ec2>(context: &Context<E>, backoff: &Backoff, sweep: &Arc<Sweep>, kick: &Notify) -> Interest {
-    let pools = context.stores.pools.state();
-    let moving: Vec<bool> = futures::stream::iter(pools)
-        .map(|pool| async move {
-            let Some(seen) = observe::pool(context, sweep, &pool) else { return true };
-            let plan = plan::supply(&seen, parse::now());
-            let changed = execute::all(context, backoff, &pool, &seen, plan.actions).await;
-            if changed {
-                kick.notify_one();
-            }
-            if let Err(error) = publish::pool(context, &pool, &seen, &plan.report).await {
-                warn!(pool = %seen.pool.key, %error, "the status was not written and is written again");
-            }
-            debug!(pool = %seen.pool.key, changed, moving = plan.report.is_moving, "reconciled");
-            changed || plan.report.is_moving
-        })
-        .buffer_unordered(CONCURRENCY)
-        .collect()
-        .await;
-    let is_moving = moving.into_iter().any(|moves| moves);
-    let mut interest = observe::interest(context, Some(sweep), is_moving);
+/// Tells the sweeper what to look at, and wakes it when that is news.
+fn tell_interest<E: Ec2>(context: &Context<E>, sweeper: &Sweeper, sweep: Option<&Sweep>, is_moving: bool) {
+    let mut interest = observe::interest(&context.stores.pools.state(), sweep, is_moving);
     interest.initialized = initialized(context);
-    interest
+    let is_news = sweeper.interest.borrow().sources != interest.sources || interest.is_moving && !sweeper.interest.borrow().is_moving;
+    sweeper.interest.send_replace(interest);
+    if is_news {
+        sweeper.kick.notify_one();
+    }
+}
+
+/// One pass over all pools whose last effects are done: plans each, and starts what the account's rates allow.
+fn pass<E: Ec2>(context: &Context<E>, desk: &mut Desk, sweep: &Sweep) -> Passed {
+    let view = View::of_stores(&context.stores);
+    let (planned, is_waiting) = plan_all(context, desk, sweep, &view);
+    let is_moving = is_waiting || planned.iter().any(|pool| !pool.actions.is_empty() || pool.report.is_moving);
+    let queued = start_all(context, desk, planned);
+    context.metrics.queue(queued, desk.crew.len());
+    Passed { is_moving, queued }
+}
+
+/// The plans of all pools that are not busy, and whether a pool was left out.
+fn plan_all<E: Ec2>(context: &Context<E>, desk: &Desk, sweep: &Sweep, view: &View) -> (Vec<Planned>, bool) {
+    let (mut planned, mut is_waiting, now) = (Vec::new(), false, Instant::now());
+    for pool in &view.pools {
+        let seen = if desk.crew.is_busy(&parse::key_of(&**pool)) { None } else { observe::pool(view, &context.cluster, sweep, pool) };
+        let Some(seen) = seen else {
+            is_waiting = true;
+            continue;
+        };
+        let plan = plan::supply(&seen, parse::now());
+        let mut actions = plan.actions;
+        actions.retain(|action| desk.backoff.is_due(&execute::label(action, &seen), now));
+        planned.push(Planned { pool: pool.clone(), seen, actions, report: plan.report });
+    }
+    (planned, is_waiting)
+}
+
+/// Starts a task for each pool that has something to do, and says how many EC2 writes must wait for their rate.
+fn start_all<E: Ec2>(context: &Context<E>, desk: &mut Desk, planned: Vec<Planned>) -> usize {
+    let wish = |pool: &Planned, action: &plan::Action| {
+        let call = action.ec2_call()?;
+        Some(Wish { call, urgency: urgency(&pool.seen, action) })
+    };
+    let of_pool = |pool: &Planned| (pool.seen.pool.key.clone(), pool.actions.iter().filter_map(|action| wish(pool, action)).collect());
+    let wishes: BTreeMap<_, Vec<Wish>> = planned.iter().map(of_pool).collect();
+    let calls: BTreeSet<&'static str> = wishes.values().flatten().map(|wish| wish.call).collect();
+    let free = |call| context.gate.available(call).saturating_sub(desk.crew.outstanding(call));
+    let granted = admit(&wishes, calls.into_iter().map(|call| (call, free(call))).collect(), &mut desk.turns);
+    let queued = granted.values().flatten().filter(|granted| !**granted).count();
+    for mut pool in planned {
+        let mut granted = granted.get(&pool.seen.pool.key).into_iter().flatten();
+        pool.actions.retain(|action| action.ec2_call().is_none() || granted.next() == Some(&true));
+        start(context, desk, pool);
+    }
+    queued
+}
+
+/// Carries out and publishes in a task of its own, unless there is nothing to carry out and nothing new to say.
+fn start<E: Ec2>(context: &Context<E>, desk: &mut Desk, planned: Planned) {
+    let Planned { pool, seen, actions, report } = planned;
+    publish::measure(context, &seen, &report);
+    let publication = format!("publish {}", seen.pool.key);
+    let is_news = desk.backoff.is_due(&publication, Instant::now()) && publish::is_news(context, &pool, &seen, &report);
+    if actions.is_empty() && !is_news {
+        return;
+    }
+    let mut calls = Calls::new();
+    for call in actions.iter().filter_map(plan::Action::ec2_call) {
+        *calls.entry(call).or_default() += 1;
+    }
+    let (context, backoff) = (context.clone(), desk.backoff.clone());
+    desk.crew.start(seen.pool.key.clone(), calls, async move {
+        let changed = execute::all(&context, &backoff, &pool, &seen, actions).await;
+        if is_news {
+            match publish::pool(&context, &pool, &seen, &report).await {
+                Ok(()) => backoff.succeeded(&publication),
+                Err(error) => {
+                    let wait = backoff.failed(&publication, Instant::now());
+                    warn!(pool = %seen.pool.key, %error, retry_in_seconds = wait.as_secs(), "the status was not written");
+                }
+            }
+        }
+        debug!(pool = %seen.pool.key, changed, moving = report.is_moving, "reconciled");
+        changed
+    });
 }
 
 fn initialized<E: Ec2>(context: &Context<E>) -> BTreeSet<VolumeId> {

@@ -1,32 +1,25 @@
 //! Joins a pool, its volumes and a sweep into the input of the plan. Reads memory only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
 use kube::ResourceExt;
 
-use crate::api::keys::LABEL_ZONE;
-use crate::api::{PoolNode, PoolVolume, VolumePool};
-use crate::controller::context::Context;
+use crate::api::{PoolVolume, VolumePool};
 use crate::controller::parse;
 use crate::controller::sweep::{Interest, Sources, Sweep};
-use crate::domain::tags::TAG_POOL_UID;
-use crate::domain::{InstanceId, NodeName, SnapshotId, VolumeId, Zone};
-use crate::ec2::Ec2;
+use crate::domain::{SnapshotId, VolumeId};
 use crate::plan::{PoolSeen, Source, SourceSeen};
 
+use super::view::View;
+
 /// Everything of one pool; `None` while this sweep has not asked about its source yet.
-pub(super) fn pool<E: Ec2>(context: &Context<E>, sweep: &Sweep, pool: &VolumePool) -> Option<PoolSeen> {
-    let wanted = parse::pool_wanted(pool, &context.cluster)?;
+pub fn pool(view: &View, cluster: &str, sweep: &Sweep, pool: &VolumePool) -> Option<PoolSeen> {
+    let wanted = parse::pool_wanted(pool, cluster)?;
     let source = source(sweep, &wanted.source)?;
-    let is_ours = |tags: &crate::domain::cloud::Tags| tags.get(TAG_POOL_UID).is_some_and(|uid| uid == wanted.uid.as_str());
-    let snapshots = sweep.snapshots.iter().filter(|snapshot| is_ours(&snapshot.tags)).cloned().collect();
-    let belongs = |volume: &&Arc<PoolVolume>| {
-        volume.namespace().as_deref() == Some(&wanted.key.namespace) && volume.spec.pool_ref.uid == wanted.uid.as_str()
-    };
-    let volumes = context.stores.volumes.state();
-    let seen = volumes.iter().filter(belongs).map(|volume| {
+    let snapshots = sweep.snapshots_of(wanted.uid.as_str()).cloned().collect();
+    let seen = view.volumes_of(pool).map(|volume| {
         let id = volume.status.as_ref().and_then(|status| status.cloud.as_ref()?.volume_id.as_deref().map(VolumeId::new));
         let cloud = sweep.find(id.as_ref(), wanted.uid.as_str(), &volume.uid().unwrap_or_default());
         let told = cloud.and_then(|cloud| sweep.initialized_percent.get(&cloud.id).copied());
@@ -40,9 +33,9 @@ pub(super) fn pool<E: Ec2>(context: &Context<E>, sweep: &Sweep, pool: &VolumePoo
         source,
         snapshots,
         volumes,
-        instances: instances(context),
-        nodes: nodes(context),
-        zones_with_nodes: zones_with_nodes(context),
+        instances: view.instances.clone(),
+        nodes: view.nodes.clone(),
+        zones_with_nodes: view.zones_with_nodes.clone(),
     })
 }
 
@@ -67,24 +60,10 @@ fn source(sweep: &Sweep, source: &Source) -> Option<SourceSeen> {
     }
 }
 
-fn instances<E: Ec2>(context: &Context<E>) -> BTreeMap<InstanceId, NodeName> {
-    let of_agent = |agent: &Arc<PoolNode>| Some((InstanceId::new(&agent.status.as_ref()?.instance_id), NodeName::new(agent.name_any())));
-    context.stores.pool_nodes.state().iter().filter_map(of_agent).collect()
-}
-
-fn nodes<E: Ec2>(context: &Context<E>) -> BTreeSet<NodeName> {
-    context.stores.nodes.state().iter().map(|node| NodeName::new(node.name_any())).collect()
-}
-
-fn zones_with_nodes<E: Ec2>(context: &Context<E>) -> BTreeSet<Zone> {
-    let nodes = context.stores.nodes.state();
-    nodes.iter().filter_map(|node| node.labels().get(LABEL_ZONE)).map(|zone| Zone::new(zone.as_str())).collect()
-}
-
 /// What the next sweep must look at. A pool whose source was not asked about makes it urgent.
-pub(super) fn interest<E: Ec2>(context: &Context<E>, sweep: Option<&Sweep>, is_moving: bool) -> Interest {
+pub fn interest(pools: &[Arc<VolumePool>], sweep: Option<&Sweep>, is_moving: bool) -> Interest {
     let mut sources = Sources::default();
-    for pool in context.stores.pools.state() {
+    for pool in pools {
         sources.volumes.extend(pool.spec.source.volume_id.as_deref().map(VolumeId::new));
         sources.snapshots.extend(pool.spec.source.snapshot_id.as_deref().map(SnapshotId::new));
     }

@@ -1,5 +1,8 @@
 //! Writes how a pool and its volumes stand: only what changed, only on the version that was judged.
 
+use std::sync::Arc;
+
+use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as ApiCondition, Time};
 use kube::ResourceExt;
 
@@ -14,42 +17,66 @@ use crate::domain::{NodeName, Phase, SnapshotState, VolumeState};
 use crate::ec2::Ec2;
 use crate::k8s::write::{Outcome, apply_status};
 use crate::metrics::PoolLabels;
-use crate::plan::{Condition, Finding, PoolSeen, Report, VolumeReport, generation_of};
+use crate::plan::{Condition, Finding, PoolSeen, Report, VolumeReport, VolumeSeen, generation_of};
+
+/// Volumes whose status is written at the same time.
+const CONCURRENCY: usize = 8;
+
+/// What is to be written about one volume.
+#[derive(Debug, PartialEq)]
+enum News {
+    /// The label by which agents select it.
+    Watcher(Option<String>),
+    /// Its phase and what EC2 says.
+    Status(Phase, Box<CloudStatus>),
+}
+
+/// Whether anything differs from what is stored. A quiet pool costs no write and no task.
+pub(super) fn is_news<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: &PoolSeen, report: &Report) -> bool {
+    pool.status.as_ref() != Some(&status(pool, seen, report)) || !news_of_volumes(context, seen, report).is_empty()
+}
 
 /// Publishes a pool and each of its volumes. A stale write is skipped: the newer version wakes us again.
 pub(super) async fn pool<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: &PoolSeen, report: &Report) -> Result<(), Error> {
-    for (key, life) in &report.volumes {
-        if let Some(volume) = context.stores.volume(key) {
-            publish_volume(context, &volume, seen, life).await?;
+    let news = futures::stream::iter(news_of_volumes(context, seen, report));
+    let written = news.map(|(volume, news)| write_volume(context, volume, news)).buffer_unordered(CONCURRENCY);
+    let first_error = written.fold(Ok(()), async |all, one| all.and(one)).await;
+    let status = status(pool, seen, report);
+    if pool.status.as_ref() != Some(&status) {
+        let api = context.pools(&seen.pool.key.namespace);
+        if apply_status(&api, MANAGER_CONTROLLER, pool, &status).await? == Outcome::Done {
+            tell(context, pool, report).await;
         }
     }
-    measure(context, seen, report);
-    let status = status(pool, seen, report);
-    if pool.status.as_ref() == Some(&status) {
-        return Ok(());
-    }
-    let api = context.pools(&seen.pool.key.namespace);
-    if apply_status(&api, MANAGER_CONTROLLER, pool, &status).await? == Outcome::Done {
-        tell(context, pool, report).await;
-    }
-    Ok(())
+    first_error
 }
 
-async fn publish_volume<E: Ec2>(context: &Context<E>, volume: &PoolVolume, seen: &PoolSeen, life: &VolumeReport) -> Result<(), Error> {
-    let judged = seen.volumes.iter().any(|judged| Some(judged.resource_version.as_str()) == volume.resource_version().as_deref());
-    if !judged {
-        return Ok(());
-    }
+/// Volumes that are still as they were judged, with what is to be written about them.
+fn news_of_volumes<E: Ec2>(context: &Context<E>, seen: &PoolSeen, report: &Report) -> Vec<(Arc<PoolVolume>, News)> {
+    let of_volume = |judged: &VolumeSeen| {
+        let (life, volume) = (report.volumes.get(&judged.key)?, context.stores.volume(&judged.key)?);
+        let is_same = volume.resource_version().as_deref() == Some(judged.resource_version.as_str());
+        is_same.then(|| news_of(&volume, life)).flatten().map(|news| (volume, news))
+    };
+    seen.volumes.iter().filter_map(of_volume).collect()
+}
+
+fn news_of(volume: &PoolVolume, life: &VolumeReport) -> Option<News> {
     let watched_by = life.watched_by.as_ref().map(NodeName::as_str);
     if volume.labels().get(LABEL_NODE).map(String::as_str) != watched_by {
-        set_watcher(context, volume, watched_by).await?;
-        return Ok(());
+        return Some(News::Watcher(watched_by.map(str::to_owned)));
     }
     let stored = volume.status.clone().unwrap_or_default();
     let cloud = cloud_status(&stored.cloud.clone().unwrap_or_default(), life);
-    if stored.phase != Some(life.phase) || stored.cloud.as_ref() != Some(&cloud) {
-        store_status(context, volume, life.phase, cloud).await?;
-    }
+    let is_new = stored.phase != Some(life.phase) || stored.cloud.as_ref() != Some(&cloud);
+    is_new.then(|| News::Status(life.phase, Box::new(cloud)))
+}
+
+async fn write_volume<E: Ec2>(context: &Context<E>, volume: Arc<PoolVolume>, news: News) -> Result<(), Error> {
+    match news {
+        News::Watcher(node) => set_watcher(context, &volume, node.as_deref()).await?,
+        News::Status(phase, cloud) => store_status(context, &volume, phase, *cloud).await?,
+    };
     Ok(())
 }
 
@@ -174,7 +201,8 @@ async fn tell<E: Ec2>(context: &Context<E>, pool: &VolumePool, report: &Report) 
     }
 }
 
-fn measure<E: Ec2>(context: &Context<E>, seen: &PoolSeen, report: &Report) {
+/// Sets the figures of a pool.
+pub(super) fn measure<E: Ec2>(context: &Context<E>, seen: &PoolSeen, report: &Report) {
     for (zone, counts) in &report.zones {
         let states = [("desired", counts.desired), ("ready", counts.ready), ("filling", counts.filling), ("claimed", counts.claimed)];
         for (state, number) in states {

@@ -18,6 +18,7 @@ use aws_sdk_ec2::types::{Filter, Reservation, ResourceType, Tag, TagSpecificatio
 use crate::domain::cloud::Tags;
 use crate::domain::{CloudSnapshot, CloudVolume, InstanceId, SnapshotId, VolumeId};
 
+use super::pacing::Gate;
 use super::{Class, CreateVolume, Ec2, Error};
 use convert::{snapshot, volume};
 
@@ -25,63 +26,107 @@ use convert::{snapshot, volume};
 const IDS_PER_FILTER: usize = 200;
 /// Items in one page. Source: EC2 API reference, DescribeVolumes `MaxResults`: 5 to 1000; 500 as recommended there.
 const PAGE_SIZE: i32 = 500;
-/// The longest that one call may take with all its retries; the SDK sets no limit itself.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest that one attempt of a call may take; the SDK sets no limit itself.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a call is made at most. The SDK's own retries are off: they would pass no gate, and repeat what must not be.
+const ATTEMPTS: u32 = 3;
+/// The pause before the second attempt, doubled before the third.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// EC2 of one account and region, with the credentials of the environment.
+/// EC2 of one account and region, with the credentials of the environment. Each call passes the gate.
 #[derive(Clone, Debug)]
 pub struct Aws {
     client: Client,
+    gate: Gate,
 }
 
 impl Aws {
     /// Reads credentials, region and endpoint as every AWS tool does; arguments win over the environment.
-    pub async fn connect(region: Option<String>, endpoint_url: Option<String>) -> Self {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(RetryConfig::standard()).timeout_config(timeouts());
+    pub async fn connect(region: Option<String>, endpoint_url: Option<String>, gate: Gate) -> Self {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(RetryConfig::disabled()).timeout_config(timeouts());
         if let Some(region) = region {
             loader = loader.region(Region::new(region));
         }
         if let Some(url) = endpoint_url {
             loader = loader.endpoint_url(url);
         }
-        Self { client: Client::new(&loader.load().await) }
+        Self { client: Client::new(&loader.load().await), gate }
     }
 
     /// Talks to a simulator, with credentials that open nothing else. Reads neither environment nor files.
-    pub fn for_simulator(region: &str, endpoint_url: &str) -> Self {
+    pub fn for_simulator(region: &str, endpoint_url: &str, gate: Gate) -> Self {
         let config = aws_sdk_ec2::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .retry_config(RetryConfig::standard())
+            .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts())
             .region(Region::new(region.to_owned()))
             .endpoint_url(endpoint_url)
             .credentials_provider(Credentials::new("simulator", "simulator", None, None, "simulator"));
-        Self { client: Client::from_conf(config.build()) }
+        Self { client: Client::from_conf(config.build()), gate }
+    }
+
+    /// Makes a call that may be repeated: when nothing is known of its outcome, and reads also when the account calls too often.
+    async fn call<T, E, F>(&self, action: &'static str, object: impl fmt::Display, send: impl Fn() -> F) -> Result<T, Error>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        F: Future<Output = Result<T, SdkError<E>>>,
+    {
+        let mut attempt = 1;
+        loop {
+            let error = match self.call_once(action, &object, send()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let is_slowed_read = error.is_rate_refusal() && action.starts_with("Describe");
+            if attempt >= ATTEMPTS || !(is_slowed_read || error.class() == Class::Transient) {
+                return Err(error);
+            }
+            tokio::time::sleep(FIRST_PAUSE * attempt).await;
+            attempt += 1;
+        }
+    }
+
+    /// Makes a call that must not be repeated, since EC2 would do it twice.
+    async fn call_once<T, E, F>(&self, action: &'static str, object: impl fmt::Display, sent: F) -> Result<T, Error>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        F: Future<Output = Result<T, SdkError<E>>>,
+    {
+        self.gate.pass(action).await.map_err(|error| Error { object: object.to_string(), ..error })?;
+        let answer = sent.await.map_err(|error| failed(action, object, &error));
+        self.gate.learn(action, answer.as_ref().err());
+        answer
     }
 
     async fn volumes(&self, object: &str, filter: Filter) -> Result<Vec<CloudVolume>, Error> {
-        let mut pages = self.client.describe_volumes().filters(filter).max_results(PAGE_SIZE).into_paginator().send();
-        let mut volumes = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| failed("DescribeVolumes", object, &error))?;
+        let first = self.client.describe_volumes().filters(filter).max_results(PAGE_SIZE);
+        let (mut volumes, mut next) = (Vec::new(), None);
+        loop {
+            let page = self.call("DescribeVolumes", object, || first.clone().set_next_token(next.clone()).send()).await?;
             volumes.extend(page.volumes().iter().filter_map(volume));
+            next = page.next_token;
+            if next.as_ref().is_none_or(String::is_empty) {
+                return Ok(volumes);
+            }
         }
-        Ok(volumes)
     }
 
     async fn snapshots(&self, object: &str, filter: Filter) -> Result<Vec<CloudSnapshot>, Error> {
-        let mut pages = self.client.describe_snapshots().filters(filter).max_results(PAGE_SIZE).into_paginator().send();
-        let mut snapshots = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| failed("DescribeSnapshots", object, &error))?;
+        let first = self.client.describe_snapshots().filters(filter).max_results(PAGE_SIZE);
+        let (mut snapshots, mut next) = (Vec::new(), None);
+        loop {
+            let page = self.call("DescribeSnapshots", object, || first.clone().set_next_token(next.clone()).send()).await?;
             snapshots.extend(page.snapshots().iter().filter_map(snapshot));
+            next = page.next_token;
+            if next.as_ref().is_none_or(String::is_empty) {
+                return Ok(snapshots);
+            }
         }
-        Ok(snapshots)
     }
 }
 
 fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder().operation_timeout(CALL_TIMEOUT).operation_attempt_timeout(CALL_TIMEOUT / 3).build()
+    TimeoutConfig::builder().operation_timeout(ATTEMPT_TIMEOUT).build()
 }
 
 fn filter(name: impl Into<String>, values: impl IntoIterator<Item = String>) -> Filter {
@@ -141,8 +186,8 @@ impl Ec2 for Aws {
         let mut percents = BTreeMap::new();
         for chunk in ids.chunks(IDS_PER_FILTER) {
             let ids = chunk.iter().map(ToString::to_string).collect();
-            let answer = self.client.describe_volume_status().set_volume_ids(Some(ids)).send().await;
-            match answer.map_err(|error| failed("DescribeVolumeStatus", "by id", &error)) {
+            let question = self.client.describe_volume_status().set_volume_ids(Some(ids));
+            match self.call("DescribeVolumeStatus", "by id", || question.clone().send()).await {
                 Ok(answer) => percents.extend(answer.volume_statuses().iter().filter_map(convert::initialized)),
                 // One volume that was deleted in between must not hide all others: the next look leaves it out.
                 Err(error) if error.class() == Class::NotFound => {}
@@ -180,34 +225,36 @@ impl Ec2 for Aws {
             .set_kms_key_id(request.kms_key_id.clone())
             .set_volume_initialization_rate(as_i32(request.initialization_rate))
             .tag_specifications(tagged(ResourceType::Volume, &request.tags));
-        let made = call.send().await.map_err(|error| failed("CreateVolume", &request.snapshot, &error))?;
+        let made = self.call("CreateVolume", &request.snapshot, || call.clone().send()).await?;
         convert::created(made).ok_or_else(|| unexpected("CreateVolume", &request.snapshot))
     }
 
     async fn delete_volume(&self, id: &VolumeId) -> Result<(), Error> {
-        let result = self.client.delete_volume().volume_id(id.as_str()).send().await;
-        done_when(result.map(drop).map_err(|error| failed("DeleteVolume", id, &error)), &[Class::NotFound])
+        let call = self.client.delete_volume().volume_id(id.as_str());
+        let result = self.call("DeleteVolume", id, || call.clone().send()).await;
+        done_when(result.map(drop), &[Class::NotFound])
     }
 
     async fn create_snapshot(&self, volume: &VolumeId, tags: &Tags) -> Result<CloudSnapshot, Error> {
         let call = self.client.create_snapshot().volume_id(volume.as_str()).tag_specifications(tagged(ResourceType::Snapshot, tags));
-        let made = call.send().await.map_err(|error| failed("CreateSnapshot", volume, &error))?;
+        let made = self.call_once("CreateSnapshot", volume, call.send()).await?;
         convert::snapshot_created(made).ok_or_else(|| unexpected("CreateSnapshot", volume))
     }
 
     async fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), Error> {
-        let result = self.client.delete_snapshot().snapshot_id(id.as_str()).send().await;
-        done_when(result.map(drop).map_err(|error| failed("DeleteSnapshot", id, &error)), &[Class::NotFound])
+        let call = self.client.delete_snapshot().snapshot_id(id.as_str());
+        let result = self.call("DeleteSnapshot", id, || call.clone().send()).await;
+        done_when(result.map(drop), &[Class::NotFound])
     }
 
     async fn attach_volume(&self, id: &VolumeId, instance: &InstanceId, device: &str) -> Result<(), Error> {
         let call = self.client.attach_volume().volume_id(id.as_str()).instance_id(instance.as_str()).device(device);
-        call.send().await.map(drop).map_err(|error| failed("AttachVolume", id, &error))
+        self.call("AttachVolume", id, || call.clone().send()).await.map(drop)
     }
 
     async fn detach_volume(&self, id: &VolumeId, instance: &InstanceId) -> Result<bool, Error> {
         let call = self.client.detach_volume().volume_id(id.as_str()).instance_id(instance.as_str());
-        match call.send().await.map_err(|error| failed("DetachVolume", id, &error)) {
+        match self.call("DetachVolume", id, || call.clone().send()).await {
             Ok(_) => Ok(false),
             Err(error) if matches!(error.class(), Class::NotFound | Class::WrongState) => Ok(true),
             Err(error) => Err(error),
@@ -215,12 +262,12 @@ impl Ec2 for Aws {
     }
 
     async fn attach_limit(&self, instance: &InstanceId) -> Result<u32, Error> {
-        let answer = self.client.describe_instances().filters(filter("instance-id", [instance.to_string()])).send().await;
-        let answer = answer.map_err(|error| failed("DescribeInstances", instance, &error))?;
+        let question = self.client.describe_instances().filters(filter("instance-id", [instance.to_string()]));
+        let answer = self.call("DescribeInstances", instance, || question.clone().send()).await?;
         let found = answer.reservations().iter().flat_map(Reservation::instances).next();
         let kind = found.and_then(|instance| instance.instance_type()).ok_or_else(|| unexpected("DescribeInstances", instance))?;
-        let answer = self.client.describe_instance_types().instance_types(kind.clone()).send().await;
-        let answer = answer.map_err(|error| failed("DescribeInstanceTypes", kind.as_str(), &error))?;
+        let question = self.client.describe_instance_types().instance_types(kind.clone());
+        let answer = self.call("DescribeInstanceTypes", kind.as_str(), || question.clone().send()).await?;
         convert::attach_limit(&answer).ok_or_else(|| unexpected("DescribeInstanceTypes", kind.as_str()))
     }
 }
