@@ -6,9 +6,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::clock::Clock;
 use crate::disk::{self, Layout};
 use crate::error::Error;
-use crate::store;
+use crate::store::{self, Stored};
 use crate::world::{CallCount, VolumePhase, World};
 
 /// What an audit found.
@@ -80,11 +81,11 @@ fn audit_attachments(world: &World, audit: &mut Audit) {
 /// Reads only, so it may run beside a simulator; what is under way at that
 /// moment can then show up as an orphan. None when the folder holds no account.
 pub fn audit_folder(folder: &Path) -> Result<Option<Audit>, Error> {
-    let Some(mut world) = store::peek(folder)? else {
+    let Some(Stored { mut world, ahead_ms }) = store::peek(folder)? else {
         return Ok(None);
     };
     // The stored state is that of the last change; time went on.
-    world.advance(jiff::Timestamp::now());
+    world.advance(Clock::ahead_by(ahead_ms).now());
     let mut found = audit(&world);
     let layout = Layout::new(folder)?;
     // Without a data plane there are no images, and nothing to compare.

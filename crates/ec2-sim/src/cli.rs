@@ -1,7 +1,7 @@
-//! The command line: serve, down, audit.
+//! The command line: serve, down, report.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -32,7 +32,7 @@ enum Command {
     /// The account is kept in the data folder and is there again at the next start.
     /// Stopping detaches nothing, as an outage of EC2 does not: use `down` for that.
     #[command(after_help = "Example:\n  \
-        ec2-sim serve --data /tmp/ec2 &\n  \
+        ec2-sim serve --data-dir /tmp/ec2 &\n  \
         export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any AWS_DEFAULT_REGION=us-east-1\n  \
         aws --endpoint-url http://127.0.0.1:4599 ec2 create-volume --size 1 \\\n    \
           --volume-type gp3 --availability-zone us-east-1a")]
@@ -43,16 +43,19 @@ enum Command {
     /// while a simulator runs on the folder or a device is mounted.
     Down {
         /// The data folder.
-        #[arg(long)]
+        #[arg(long = "data-dir", visible_alias = "data", value_name = "FOLDER")]
         data: PathBuf,
         /// Unmount what is mounted first (lazily, in every mount namespace).
         #[arg(long)]
         force: bool,
     },
-    /// Print what the account holds and whether it is in order; exit with 1 when not.
-    Audit {
+    /// Print what the account holds, what was called, and whether it is in order; exit with 1 when not.
+    ///
+    /// Reads only, so it may run beside a simulator.
+    #[command(visible_alias = "audit")]
+    Report {
         /// The data folder.
-        #[arg(long)]
+        #[arg(long = "data-dir", visible_alias = "data", value_name = "FOLDER")]
         data: PathBuf,
         /// Print JSON.
         #[arg(long)]
@@ -66,7 +69,7 @@ struct Serve {
     #[arg(long, default_value = "127.0.0.1:4599")]
     listen: SocketAddr,
     /// Folder of the state file and the images; made when missing.
-    #[arg(long)]
+    #[arg(long = "data-dir", visible_alias = "data", value_name = "FOLDER")]
     data: PathBuf,
     /// Region; it has the zones a, b and c.
     #[arg(long, default_value = "us-east-1")]
@@ -74,6 +77,18 @@ struct Serve {
     /// How long things take.
     #[arg(long, value_enum, default_value = "fast")]
     profile: Profile,
+    /// Where the ids of a new account come from: the same seed and calls give the same ids.
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// Address of the admin interface, which can put the clock forward and let things go wrong; none without it.
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<SocketAddr>,
+    /// Loopback address of the instances' metadata services, such as 127.0.0.1; none without it.
+    ///
+    /// Each running instance has a port of its own, which `/_sim/instances` lists. Clients take
+    /// it as `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
+    #[arg(long, value_name = "IP")]
+    imds: Option<IpAddr>,
     /// Serve without files and devices, and without root.
     #[arg(long)]
     no_data: bool,
@@ -101,7 +116,7 @@ impl Cli {
         match self.command {
             Command::Serve(arguments) => serve(arguments).await,
             Command::Down { data, force } => down(&data, force),
-            Command::Audit { data, json } => audit(&data, json),
+            Command::Report { data, json } => report(&data, json),
         }
     }
 }
@@ -119,11 +134,17 @@ async fn serve(arguments: Serve) -> anyhow::Result<ExitCode> {
         region: arguments.region,
         profile: arguments.profile,
         data_plane: !arguments.no_data,
+        seed: arguments.seed,
+        admin_listen: arguments.admin_listen,
+        imds: arguments.imds,
         credentials: arguments.credentials,
     })
     .await?;
     let mut out = std::io::stdout();
     writeln!(out, "listening on {}", server.endpoint_url())?;
+    if let Some(address) = server.admin_addr() {
+        writeln!(out, "admin on http://{address}")?;
+    }
     out.flush()?;
     tokio::select! {
         _ = terminate.recv() => {}
@@ -154,7 +175,7 @@ fn down(data: &Path, force: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-fn audit(data: &Path, json: bool) -> anyhow::Result<ExitCode> {
+fn report(data: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let audit = audit_folder(data)?.with_context(|| format!("{} holds no account", data.display()))?;
     let mut out = std::io::stdout();
     if json {

@@ -10,9 +10,11 @@
 mod admin;
 mod audit;
 pub mod cli;
+mod clock;
 mod disk;
 mod error;
 mod iam;
+mod imds;
 mod server;
 mod shell;
 mod sigv4;

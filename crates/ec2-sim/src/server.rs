@@ -1,20 +1,24 @@
 //! The simulator as a whole, to be started and stopped: listener, driver, data folder.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
+use crate::admin;
+use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::iam::Credentials;
+use crate::imds;
 use crate::shell::Shell;
-use crate::store::Store;
+use crate::store::{Store, Stored};
 use crate::wire;
 use crate::world::{Profile, Settings, World};
 
@@ -31,6 +35,13 @@ pub struct Options {
     pub profile: Profile,
     /// Whether volumes are files and attachments devices. Needs root.
     pub data_plane: bool,
+    /// Where ids come from, for a new account; one of its own when missing. Two accounts with one
+    /// seed give the same ids to the same calls.
+    pub seed: Option<u64>,
+    /// Where the admin interface listens, which can change what clients see; nowhere when missing.
+    pub admin_listen: Option<SocketAddr>,
+    /// The address of the instances' metadata services, each on a port of its own; none when missing.
+    pub imds: Option<IpAddr>,
     /// The file of access keys and their policies; without one every request is let in, signed or not.
     pub credentials: Option<PathBuf>,
 }
@@ -44,6 +55,9 @@ impl Options {
             region: "us-east-1".to_owned(),
             profile: Profile::Instant,
             data_plane: false,
+            seed: None,
+            admin_listen: None,
+            imds: None,
             credentials: None,
         }
     }
@@ -56,10 +70,12 @@ impl Options {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    admin_address: Option<SocketAddr>,
     shell: Arc<Shell>,
-    stop_listener: watch::Sender<bool>,
+    stop_listeners: watch::Sender<bool>,
     stop_driver: watch::Sender<bool>,
-    listener: JoinHandle<std::io::Result<()>>,
+    /// EC2, the admin interface, the metadata services.
+    listeners: JoinSet<()>,
     driver: JoinHandle<Result<(), Error>>,
 }
 
@@ -72,29 +88,41 @@ impl Server {
     /// On return it answers calls. Attached volumes get their devices back at once
     /// after that.
     pub async fn start(options: Options) -> Result<Self, Error> {
-        let listen = |source| Error::Listen { address: options.listen, source };
         let opened = options.clone();
         let shell = match tokio::task::spawn_blocking(move || open(&opened)).await {
             Ok(shell) => Arc::new(shell?),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
-        let socket = TcpListener::bind(options.listen).await.map_err(listen)?;
-        let address = socket.local_addr().map_err(listen)?;
+        // Every address is taken before anything is answered.
+        let (socket, address) = bind(options.listen).await?;
+        let admin = match options.admin_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
         let (stop_driver, driver_stop) = watch::channel(false);
-        let (stop_listener, mut listener_stop) = watch::channel(false);
+        let (stop_listeners, stop) = watch::channel(false);
         let moved = Arc::clone(&shell);
         let driver = tokio::spawn(async move { moved.drive(driver_stop).await });
-        let serving = axum::serve(socket, wire::router(Arc::clone(&shell))).with_graceful_shutdown(async move {
-            // A dropped server is told to stop like one that is shut down.
-            let _ = listener_stop.wait_for(|stop| *stop).await;
-        });
-        let listener = tokio::spawn(async move { serving.await });
-        Ok(Self { address, shell, stop_listener, stop_driver, listener, driver })
+        let mut listeners = JoinSet::new();
+        listeners.spawn(answer(socket, wire::router(Arc::clone(&shell)), stop.clone()));
+        let admin_address = admin.as_ref().map(|(_, address)| *address);
+        if let Some((socket, _)) = admin {
+            listeners.spawn(answer(socket, admin::router(Arc::clone(&shell)), stop.clone()));
+        }
+        if let Some(ip) = options.imds {
+            listeners.spawn(imds::serve(Arc::clone(&shell), ip, stop));
+        }
+        Ok(Self { address, admin_address, shell, stop_listeners, stop_driver, listeners, driver })
     }
 
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the admin interface listens, when it does.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// The endpoint URL to give to an AWS client.
@@ -106,9 +134,10 @@ impl Server {
     ///
     /// Attached devices stay, as an outage of EC2 does not detach volumes.
     pub async fn shutdown(mut self) -> Result<(), Error> {
-        self.stop_listener.send_replace(true);
-        if tokio::time::timeout(LAST_CALLS, &mut self.listener).await.is_err() {
-            self.listener.abort();
+        self.stop_listeners.send_replace(true);
+        let ended = async { while self.listeners.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_CALLS, ended).await.is_err() {
+            self.listeners.abort_all();
         }
         // The driver goes last: a call may be waiting for its snapshot to be cloned.
         self.stop_driver.send_replace(true);
@@ -121,6 +150,24 @@ impl Server {
     }
 }
 
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let listen = |source| Error::Listen { address, source };
+    let socket = TcpListener::bind(address).await.map_err(listen)?;
+    let bound = socket.local_addr().map_err(listen)?;
+    Ok((socket, bound))
+}
+
+/// Answers on a socket until `stop`, and then what has been asked.
+async fn answer(socket: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+    let serving = axum::serve(socket, router).with_graceful_shutdown(async move {
+        // A dropped server is told to stop like one that is shut down.
+        let _ = stop.wait_for(|stop| *stop).await;
+    });
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "a listener broke");
+    }
+}
+
 fn open(options: &Options) -> Result<Shell, Error> {
     // Before the folder is touched: a mistake in the file changes nothing.
     let credentials = options.credentials.as_deref().map(Credentials::load).transpose()?;
@@ -130,15 +177,18 @@ fn open(options: &Options) -> Result<Shell, Error> {
         tracing::info!("no credentials file: every request is let in, signed or not");
     }
     let store = Store::open(&options.data)?;
-    let mut world =
-        store.load()?.unwrap_or_else(|| World::new(Settings { region: options.region.clone(), profile: options.profile, seed: seed() }));
+    let new = || Stored {
+        world: World::new(Settings { region: options.region.clone(), profile: options.profile, seed: options.seed.unwrap_or_else(seed) }),
+        ahead_ms: 0,
+    };
+    let Stored { mut world, ahead_ms } = store.load()?.unwrap_or_else(new);
     world.configure(&options.region, options.profile);
     world.distrust_devices();
     let disk = options.data_plane.then(|| Disk::open(&options.data)).transpose()?;
     if let Some(disk) = &disk {
         disk.remove_strays(&world)?;
     }
-    Ok(Shell::new(world, store, disk, credentials))
+    Ok(Shell::new(world, store, disk, credentials, Clock::ahead_by(ahead_ms)))
 }
 
 /// A seed of its own for each new account, so that the ids of two folders differ.

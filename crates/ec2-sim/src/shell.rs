@@ -8,9 +8,11 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 use tokio::task::JoinSet;
 
+use crate::clock::Clock;
 use crate::disk::{Disk, Progress};
 use crate::error::Error;
 use crate::iam::{self, AccessKey, Credentials};
+use crate::imds::Endpoints;
 use crate::sigv4::{self, SignedRequest};
 use crate::store::Store;
 use crate::world::{ApiError, Call, Effect, Reply, SnapshotPhase, World};
@@ -35,6 +37,8 @@ pub(crate) struct Shell {
     credentials: Option<Credentials>,
     /// The region that signatures are for.
     region: String,
+    clock: Clock,
+    endpoints: Endpoints,
     /// Wakes the driver.
     work: Notify,
     /// Counts settled effects, for those who wait for one.
@@ -52,8 +56,10 @@ pub(crate) struct Answer {
 type Ended = (Effect, Result<Progress, Error>);
 
 impl Shell {
-    pub(crate) fn new(world: World, store: Store, disk: Option<Disk>, credentials: Option<Credentials>) -> Self {
+    pub(crate) fn new(world: World, store: Store, disk: Option<Disk>, credentials: Option<Credentials>, clock: Clock) -> Self {
         Self {
+            clock,
+            endpoints: Endpoints::default(),
             region: world.settings().region.clone(),
             credentials,
             world: Mutex::new(world),
@@ -79,7 +85,7 @@ impl Shell {
     /// Answers a call of this access key. A change is on disk before this returns.
     pub(crate) async fn call(&self, key: Option<&AccessKey>, call: &Call) -> Answer {
         let mut world = self.world.lock().await;
-        let now = Timestamp::now();
+        let now = self.now();
         self.step(&mut world, now);
         let request_id = world.request_id();
         if let Some(key) = key
@@ -115,7 +121,35 @@ impl Shell {
     pub(crate) async fn refuse(&self, action: &str, error: ApiError) -> Answer {
         let mut world = self.world.lock().await;
         world.count(action, false);
-        Answer { request_id: world.request_id(), now: Timestamp::now(), result: Err(error) }
+        Answer { request_id: world.request_id(), now: self.now(), result: Err(error) }
+    }
+
+    /// The time of the simulated account.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// How far its clock is ahead of the machine's, in milliseconds.
+    pub(crate) fn ahead_ms(&self) -> i64 {
+        self.clock.ahead_ms()
+    }
+
+    /// Puts the clock forward, with everything that happens meanwhile; false when that is too far.
+    pub(crate) async fn advance_clock(&self, millis: u64) -> Result<bool, Error> {
+        let mut world = self.world.lock().await;
+        if !self.clock.advance(millis) {
+            return Ok(false);
+        }
+        self.step(&mut world, self.now());
+        let saved = self.save(&world).await;
+        drop(world);
+        self.work.notify_one();
+        saved.map(|()| true)
+    }
+
+    /// The metadata endpoints of the instances.
+    pub(crate) fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
     }
 
     /// Gives the data folder back; calls that change something fail from now on.
@@ -126,7 +160,7 @@ impl Shell {
     /// The world, advanced to now.
     pub(crate) async fn world(&self) -> MutexGuard<'_, World> {
         let mut world = self.world.lock().await;
-        self.step(&mut world, Timestamp::now());
+        self.step(&mut world, self.now());
         world
     }
 
@@ -162,8 +196,8 @@ impl Shell {
 
     async fn save(&self, world: &World) -> Result<(), Error> {
         let state = serde_json::to_vec_pretty(world).map_err(Error::Unwritable)?;
-        let store = Arc::clone(&self.store);
-        match tokio::task::spawn_blocking(move || store.save(&state)).await {
+        let (store, ahead_ms) = (Arc::clone(&self.store), self.ahead_ms());
+        match tokio::task::spawn_blocking(move || store.save(&state, ahead_ms)).await {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
@@ -207,7 +241,7 @@ impl Shell {
     /// Starts what is owed and not under way, and says how long to sleep.
     async fn start_work(&self, workshop: &mut Workshop) -> Duration {
         let mut world = self.world.lock().await;
-        let effects = self.step(&mut world, Timestamp::now());
+        let effects = self.step(&mut world, self.now());
         let moving = world.next_due().is_some() || !effects.is_empty();
         drop(world);
         if let Some(disk) = &self.disk {
@@ -241,7 +275,7 @@ impl Shell {
                 workshop.not_before.insert(subject, Instant::now() + pause);
             }
         }
-        world.advance(Timestamp::now());
+        world.advance(self.now());
         let saved = self.save(&world).await;
         drop(world);
         self.settled.send_modify(|count| *count += 1);

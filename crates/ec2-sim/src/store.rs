@@ -37,6 +37,18 @@ struct Header {
     length: usize,
     /// BLAKE3 of these bytes, in hexadecimal.
     blake3: String,
+    /// How far the clock of the account was ahead of the machine's, in milliseconds.
+    #[serde(default)]
+    ahead_ms: i64,
+}
+
+/// What a state file holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// The account.
+    pub(crate) world: World,
+    /// How far its clock was ahead of the machine's, in milliseconds.
+    pub(crate) ahead_ms: i64,
 }
 
 impl Store {
@@ -55,12 +67,12 @@ impl Store {
     }
 
     /// The stored account; none in a new folder.
-    pub(crate) fn load(&self) -> Result<Option<World>, Error> {
+    pub(crate) fn load(&self) -> Result<Option<Stored>, Error> {
         load(&state_file(&self.folder))
     }
 
     /// Replaces the stored account by this one, given as JSON; on return the disk holds it.
-    pub(crate) fn save(&self, state: &[u8]) -> Result<(), Error> {
+    pub(crate) fn save(&self, state: &[u8], ahead_ms: i64) -> Result<(), Error> {
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         if lock.is_none() {
             return Err(Error::Stopped);
@@ -68,7 +80,7 @@ impl Store {
         let file = state_file(&self.folder);
         let partial = file.with_extension("json.partial");
         let mut open = File::create(&partial).map_err(io("create", &partial))?;
-        open.write_all(header(state).as_bytes()).map_err(io("write", &partial))?;
+        open.write_all(header(state, ahead_ms).as_bytes()).map_err(io("write", &partial))?;
         open.write_all(state).map_err(io("write", &partial))?;
         open.sync_data().map_err(io("sync", &partial))?;
         fs::rename(&partial, &file).map_err(io("replace", &file))?;
@@ -78,7 +90,7 @@ impl Store {
 }
 
 /// The account stored in a data folder, without taking the folder.
-pub(crate) fn peek(folder: &Path) -> Result<Option<World>, Error> {
+pub(crate) fn peek(folder: &Path) -> Result<Option<Stored>, Error> {
     load(&state_file(folder))
 }
 
@@ -86,7 +98,7 @@ fn state_file(folder: &Path) -> PathBuf {
     folder.join("state.json")
 }
 
-fn load(file: &Path) -> Result<Option<World>, Error> {
+fn load(file: &Path) -> Result<Option<Stored>, Error> {
     let stored = match fs::read(file) {
         Ok(stored) => stored,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
@@ -105,30 +117,31 @@ enum Problem {
     Newer(u32),
 }
 
-fn header(state: &[u8]) -> String {
-    let header = Header { ec2_sim_state: VERSION, length: state.len(), blake3: blake3::hash(state).to_hex().to_string() };
+fn header(state: &[u8], ahead_ms: i64) -> String {
+    let header = Header { ec2_sim_state: VERSION, length: state.len(), blake3: blake3::hash(state).to_hex().to_string(), ahead_ms };
     let line = serde_json::to_string(&header).expect("numbers and text are JSON");
     format!("{line}\n")
 }
 
-fn read(stored: &[u8]) -> Result<World, Problem> {
+fn read(stored: &[u8]) -> Result<Stored, Problem> {
     if stored.is_empty() {
         return Err(Problem::Damaged("it is empty".to_owned()));
     }
-    account(vouched(stored)?)
-}
-
-/// What the header vouches for; all of a file of version 1, which has no header.
-fn vouched(stored: &[u8]) -> Result<&[u8], Problem> {
     let end = stored.iter().position(|byte| *byte == b'\n').unwrap_or(stored.len());
     let (first, rest) = stored.split_at(end);
+    // A file of version 1 has no header.
     let Ok(header) = serde_json::from_slice::<Header>(first) else {
-        return Ok(stored);
+        return Ok(Stored { world: account(stored)?, ahead_ms: 0 });
     };
+    let world = account(vouched(&header, rest.get(1..).unwrap_or_default())?)?;
+    Ok(Stored { world, ahead_ms: header.ahead_ms })
+}
+
+/// The account, when it is the one that the header was written for.
+fn vouched<'a>(header: &Header, state: &'a [u8]) -> Result<&'a [u8], Problem> {
     if header.ec2_sim_state > VERSION {
         return Err(Problem::Newer(header.ec2_sim_state));
     }
-    let state = rest.get(1..).unwrap_or_default();
     if state.len() != header.length {
         return Err(Problem::Damaged(format!("it should hold {} bytes behind its first line and holds {}", header.length, state.len())));
     }
@@ -153,18 +166,18 @@ mod tests {
 
     fn stored() -> Vec<u8> {
         let state = serde_json::to_vec_pretty(&world()).unwrap();
-        [header(&state).into_bytes(), state].concat()
+        [header(&state, 60_000).into_bytes(), state].concat()
     }
 
     #[test]
     fn an_account_is_read_as_it_was_written() {
-        assert_eq!(read(&stored()), Ok(world()));
+        assert_eq!(read(&stored()), Ok(Stored { world: world(), ahead_ms: 60_000 }));
     }
 
     #[test]
     fn a_file_without_a_header_is_of_version_one() {
-        assert_eq!(read(&serde_json::to_vec(&world()).unwrap()), Ok(world()));
-        assert_eq!(read(&serde_json::to_vec_pretty(&world()).unwrap()), Ok(world()));
+        assert_eq!(read(&serde_json::to_vec(&world()).unwrap()).unwrap().world, world());
+        assert_eq!(read(&serde_json::to_vec_pretty(&world()).unwrap()).unwrap().world, world());
     }
 
     #[test]

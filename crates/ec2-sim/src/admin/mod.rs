@@ -2,6 +2,7 @@
 //!
 //! What only reads is on EC2's own port too; what changes something is on the admin port alone.
 
+mod clock;
 mod state;
 
 use std::sync::Arc;
@@ -11,18 +12,27 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::audit::audit;
 use crate::iam;
 use crate::shell::Shell;
 
+/// The routes of the admin port.
+pub(crate) fn router(shell: Arc<Shell>) -> Router {
+    let changing = reading().route("/clock", get(clock::clock).post(clock::advance));
+    Router::new().nest("/_sim", changing).fallback(nothing).with_state(shell)
+}
+
 /// The paths that only read.
 pub(crate) fn reading() -> Router<Arc<Shell>> {
     Router::new()
         .route("/health", get(health))
         .route("/state", get(state::state))
+        .route("/instances", get(state::instances))
         .route("/audit", get(audited))
+        .route("/report", get(report))
         .route("/decode", get(decoded).post(decoded))
         .fallback(nothing)
 }
@@ -38,6 +48,11 @@ async fn audited(State(shell): State<Arc<Shell>>) -> Response {
     Json(found).into_response()
 }
 
+/// The same, for people.
+async fn report(State(shell): State<Arc<Shell>>) -> String {
+    audit(&*shell.world().await).to_string()
+}
+
 /// Decodes the message of an `UnauthorizedOperation`: in the query as `message=…`, or as the body.
 async fn decoded(RawQuery(query): RawQuery, body: String) -> Response {
     let query = query.unwrap_or_default();
@@ -49,7 +64,12 @@ async fn decoded(RawQuery(query): RawQuery, body: String) -> Response {
 }
 
 async fn nothing() -> Response {
-    refusal(StatusCode::NOT_FOUND, "there is nothing at this path; see the README of ec2-sim for those there are")
+    refusal(StatusCode::NOT_FOUND, "there is nothing at this path on this port; see the README of ec2-sim for those there are")
+}
+
+/// Reads a body in JSON, whatever its content type says.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Response>> {
+    serde_json::from_slice(body).map_err(|error| Box::new(refusal(StatusCode::BAD_REQUEST, &format!("the body: {error}"))))
 }
 
 /// An error in the form of this interface.

@@ -1,4 +1,4 @@
-//! `/_sim/state`: everything the account holds.
+//! `/_sim/state` and `/_sim/instances`: what the account holds.
 
 use std::sync::Arc;
 
@@ -13,6 +13,23 @@ use crate::world::World;
 pub(super) async fn state(State(shell): State<Arc<Shell>>) -> Json<Value> {
     let world = shell.world().await;
     Json(view(&world))
+}
+
+/// Every instance, with the address of its metadata service when it has one.
+pub(super) async fn instances(State(shell): State<Arc<Shell>>) -> Json<Value> {
+    let world = shell.world().await;
+    let instances = world.instances().values().map(|instance| {
+        let imds = shell.endpoints().of(&instance.id).map(|address| format!("http://{address}"));
+        json!({
+            "id": instance.id,
+            "status": instance.phase.state().1,
+            "instance_type": instance.instance_type,
+            "zone": instance.zone,
+            "tags": instance.tags,
+            "imds": imds,
+        })
+    });
+    Json(instances.collect())
 }
 
 fn view(world: &World) -> Value {

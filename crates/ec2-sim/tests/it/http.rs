@@ -33,11 +33,15 @@ pub(crate) fn call(address: SocketAddr, action: &str, rest: &str) -> Answer {
 
 /// Sends a request and reads the answer to its end. Blocks.
 pub(crate) fn request(address: SocketAddr, method: &str, path: &str, body: &str) -> Answer {
+    request_with(address, method, path, "Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n", body)
+}
+
+/// The same with these header lines, each with its line end.
+pub(crate) fn request_with(address: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
-         Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
         body.len()
     )
     .unwrap();

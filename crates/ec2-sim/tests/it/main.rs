@@ -4,9 +4,11 @@
 
 mod access;
 mod account;
+mod admin;
 mod devices;
 mod http;
 mod invariants;
+mod metadata;
 mod queries;
 mod signing;
 mod state_file;
