@@ -1,4 +1,5 @@
 //! Keeps many mounted copies of a file tree identical to their source, at the cost of the change.
 
 pub mod model;
+pub mod verify;
 pub mod wire;

@@ -27,6 +27,9 @@ pub struct Refused {
     our_versions: Versions,
 }
 
+/// The metadata that carries the chosen version with each call.
+pub(super) const VERSION_METADATA: &str = "treesync-version";
+
 impl Versions {
     /// Those of this program.
     pub const OURS: Self = Self { min: 1, max: 1 };

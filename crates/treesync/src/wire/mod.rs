@@ -2,10 +2,21 @@
 
 mod address;
 mod attached;
+mod client;
+mod comparison;
 mod frame;
 mod handshake;
+mod hub;
+mod receive;
+mod server;
+mod service;
+mod source;
 
 pub use address::{Address, AddressError, TlsFiles};
 pub use attached::{Attached, CopyState};
-pub use frame::{Assembler, FRAME_MAX_BYTES, FrameError, MESSAGE_MAX_BYTES, Message, frames};
+pub use client::{CallError, Client, Receipt, Report};
+pub use frame::{Assembler, Digests, FRAME_MAX_BYTES, FrameError, MESSAGE_MAX_BYTES, Message, frames};
 pub use handshake::{Refused, Versions};
+pub use receive::{Messages, Piece, Reading};
+pub use server::{Listening, ServeError};
+pub use source::{Changed, Source, SourceError, SourceStatus, Step, Steps};

@@ -1,0 +1,5 @@
+//! Compares a copy with its source.
+
+mod digest;
+
+pub use digest::{DirectoryDigester, LinkGroups};

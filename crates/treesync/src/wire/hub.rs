@@ -1,0 +1,162 @@
+//! What all connections of a publisher share: the source, its attached copies, and batches encoded once.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use prost::Message as _;
+use tokio::sync::watch;
+
+use super::attached::{Attached, CopyState};
+use super::frame::{Message, frames};
+use super::source::Step;
+use crate::model::{Batch, Position, proto};
+
+/// Encoded batches that are kept for the next subscriber. They follow each other closely, so a few suffice.
+const ENCODED_KEPT: usize = 8;
+/// Bytes of files in one message at most; what is beyond is asked for by path. A quarter of the largest message.
+const INLINE_BUDGET_BYTES: usize = 16 * 1024 * 1024;
+
+/// A batch and its frames.
+type Encoded = (Weak<Batch>, Arc<[proto::Frame]>);
+
+/// What all connections share.
+pub(super) struct Hub<S> {
+    pub(super) source: S,
+    attached: watch::Sender<Attached>,
+    encoded: Mutex<VecDeque<Encoded>>,
+    is_closing: AtomicBool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<S> Hub<S> {
+    pub(super) fn new(source: S) -> Self {
+        Self { source, attached: watch::Sender::new(Attached::default()), encoded: Mutex::default(), is_closing: AtomicBool::new(false) }
+    }
+
+    /// Ends all streams soon.
+    pub(super) fn close(&self) {
+        self.is_closing.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Relaxed)
+    }
+
+    /// The session is attached until the answer is dropped.
+    pub(super) fn join(this: &Arc<Self>, session: String) -> Joined<S> {
+        this.attached.send_modify(|attached| attached.join(&session));
+        Joined { hub: this.clone(), session }
+    }
+
+    pub(super) fn acknowledge(&self, session: &str, copies: Vec<CopyState>) -> bool {
+        let mut is_known = false;
+        self.attached.send_modify(|attached| is_known = attached.acknowledge(session, copies));
+        is_known
+    }
+
+    pub(super) fn copies(&self) -> Vec<CopyState> {
+        self.attached.borrow().copies().cloned().collect()
+    }
+
+    /// Waits until each attached copy has the position durably or says why not, or until the deadline.
+    pub(super) async fn settled(&self, position: &Position, deadline: Instant) {
+        let mut watched = self.attached.subscribe();
+        let settled = watched.wait_for(|attached| attached.is_settled(position));
+        // Too late or closed: the receipt says which copies lack it.
+        drop(tokio::time::timeout_at(deadline.into(), settled).await);
+    }
+
+    /// The frames of a step. A batch is encoded once, however many subscribers get it.
+    pub(super) fn encode(&self, step: &Step) -> Arc<[proto::Frame]> {
+        match step {
+            Step::Batch(batch) => self.encode_batch(batch),
+            Step::Manifest(part) => Message::Manifest(part.clone()).to_frames().into(),
+            Step::InSync(position) => Message::InSync(*position).to_frames().into(),
+        }
+    }
+
+    fn encode_batch(&self, batch: &Arc<Batch>) -> Arc<[proto::Frame]> {
+        let mut encoded = lock(&self.encoded);
+        // A weak reference keeps the place of the batch from being given to another.
+        let known = encoded.iter().find(|(known, _)| std::ptr::eq(known.as_ptr(), Arc::as_ptr(batch)));
+        if let Some((_, frames)) = known {
+            return frames.clone();
+        }
+        let message = within_budget(proto::Batch::from(&**batch), INLINE_BUDGET_BYTES);
+        let frames: Arc<[proto::Frame]> = frames(proto::frame::Kind::Batch, &message.encode_to_vec().into()).into();
+        encoded.push_back((Arc::downgrade(batch), frames.clone()));
+        if encoded.len() > ENCODED_KEPT {
+            encoded.pop_front();
+        }
+        frames
+    }
+}
+
+/// Takes bytes of files out of a batch from where they are too many.
+fn within_budget(mut batch: proto::Batch, budget_bytes: usize) -> proto::Batch {
+    let mut used = 0;
+    for put in &mut batch.puts {
+        let bytes = put.inline.as_ref().map_or(0, bytes::Bytes::len);
+        if used + bytes > budget_bytes {
+            put.inline = None;
+        } else {
+            used += bytes;
+        }
+    }
+    batch
+}
+
+/// A session that has a stream open.
+pub(super) struct Joined<S> {
+    hub: Arc<Hub<S>>,
+    session: String,
+}
+
+impl<S> Drop for Joined<S> {
+    fn drop(&mut self) {
+        self.hub.attached.send_modify(|attached| attached.leave(&self.session));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::SourceId;
+
+    #[test]
+    fn a_batch_is_encoded_once_for_all_subscribers() {
+        let hub = Hub::new(());
+        let batch = |to| {
+            Arc::new(Batch {
+                source: SourceId([1; 16]),
+                epoch: 1,
+                from: 0,
+                to,
+                is_last_part: true,
+                structure: Vec::new(),
+                puts: Vec::new(),
+            })
+        };
+        let one = batch(1);
+        let first = hub.encode(&Step::Batch(one.clone()));
+        assert!(Arc::ptr_eq(&first, &hub.encode(&Step::Batch(one))));
+        for to in 2..100 {
+            let other = hub.encode(&Step::Batch(batch(to)));
+            assert!(!Arc::ptr_eq(&first, &other));
+        }
+        assert!(lock(&hub.encoded).len() <= ENCODED_KEPT);
+    }
+
+    #[test]
+    fn bytes_beyond_the_budget_are_left_out() {
+        let put = |bytes| proto::Put { inline: Some(vec![0; bytes].into()), ..proto::Put::default() };
+        let batch = proto::Batch { puts: vec![put(6), put(6), put(4)], ..proto::Batch::default() };
+        let left: Vec<bool> = within_budget(batch, 10).puts.iter().map(|put| put.inline.is_some()).collect();
+        assert_eq!(left, [true, false, true]);
+    }
+}

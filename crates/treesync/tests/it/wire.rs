@@ -1,0 +1,233 @@
+//! The service and its client over real sockets: Unix and mutual TLS.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use treesync::model::{ManifestPart, Wanted};
+use treesync::wire::{Address, CallError, Client, CopyState, Listening, Message, Piece, Source, Step, TlsFiles, Versions};
+
+use crate::certificates::Authority;
+use crate::scripted::{Scripted, at, batch, file, path, put};
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// A publisher that serves until it is dropped or stopped.
+pub(crate) struct Served {
+    pub(crate) address: Address,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<()>,
+}
+
+impl Served {
+    pub(crate) async fn start(source: impl Source, address: Address, tls: Option<&TlsFiles>) -> Self {
+        let listening = Listening::bind(source, address, tls).await.expect("bound");
+        let address = listening.address().clone();
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async { drop(stopped.await) };
+        let serving = tokio::spawn(async move { listening.serve(stopped).await.expect("served") });
+        Self { address, stop: Some(stop), serving }
+    }
+
+    async fn stop(mut self) {
+        drop(self.stop.take());
+        self.serving.await.expect("ended in order");
+    }
+}
+
+fn socket(folder: &Path) -> Address {
+    Address::Unix(folder.join("socket"))
+}
+
+async fn unix(source: Scripted) -> (tempfile::TempDir, Served, Client) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let served = Served::start(source, socket(folder.path()), None).await;
+    let client = Client::connect(&served.address, None).await.expect("connected");
+    (folder, served, client)
+}
+
+#[tokio::test]
+async fn batches_arrive_as_they_were_sent_to_each_subscriber() {
+    let source = Scripted::default();
+    let first = batch(0, vec![put("a", file(b"one"))]);
+    source.step(Step::Batch(Arc::new(first.clone())));
+    source.step(Step::InSync(at(1)));
+    let (_folder, _served, client) = unix(source.clone()).await;
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        streams.push(client.subscribe(Some(at(0)), "host").await.expect("subscribed"));
+    }
+    let large = vec![3; 200 * 1024];
+    let puts = (0..20).map(|n| treesync::model::Put { inline: Some(large.clone().into()), ..put(&format!("large-{n:02}"), file(&large)) });
+    let second = batch(1, puts.collect());
+    source.step(Step::Batch(Arc::new(second.clone())));
+    for stream in &mut streams {
+        for expected in [Message::Batch(first.clone()), Message::InSync(at(1)), Message::Batch(second.clone())] {
+            let message = tokio::time::timeout(LONG, stream.next()).await.expect("in time").expect("true");
+            assert_eq!(message, Some(expected));
+        }
+    }
+}
+
+#[tokio::test]
+async fn bytes_arrive_checked_and_missing_ones_are_gone() {
+    let source = Scripted::default();
+    let large: Vec<u8> = (0..700_000_u32).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
+    source.hold("large", &large);
+    source.hold("empty", b"");
+    source.hold("changed", b"other");
+    let (_folder, _served, client) = unix(source).await;
+    let hash = treesync::model::ContentHash::of;
+    let whole = |name: &str, bytes: &[u8]| Wanted::whole(path(name), bytes.len() as u64, hash(bytes));
+    let middle = Wanted { offset_bytes: 300_000, length_bytes: 5, ..whole("large", &large) };
+    let wanted = vec![whole("large", &large), whole("none", b"x"), whole("empty", b""), middle];
+    let mut reading = client.read(wanted).await.expect("answered");
+    let mut files = vec![Vec::new(); 4];
+    let mut gone = Vec::new();
+    while let Some(piece) = reading.next().await.expect("true") {
+        match piece {
+            Piece::Bytes { index, bytes, .. } => files[index].extend_from_slice(&bytes),
+            Piece::Gone { index } => gone.push(index),
+        }
+    }
+    assert_eq!((files[0] == large, &files[2], &files[3][..], gone), (true, &Vec::new(), &large[300_000..300_005], vec![1]));
+    let mut lying = client.read(vec![whole("changed", b"bytes")]).await.expect("answered");
+    let lie = lying.next().await.expect_err("another digest");
+    assert!(matches!(lie, CallError::Lied { .. }) && lie.to_string().contains("changed"), "{lie}");
+}
+
+#[tokio::test]
+async fn a_receipt_waits_until_each_attached_copy_has_the_change_durably() {
+    let source = Scripted::default();
+    let (_folder, _served, client) = unix(source).await;
+    let _stream = client.subscribe(None, "host").await.expect("subscribed");
+    let copy = |name: &str, durable| CopyState { name: name.to_owned(), visible: Some(at(1)), durable, problem: None };
+    client.acknowledge("host", &[copy("/a", Some(at(1))), copy("/b", None)]).await.expect("noted");
+    let early = client.push(&path("x"), false, Duration::ZERO).await.expect("pushed");
+    assert!(!early.is_complete && early.copies.len() == 2 && early.position == at(1));
+    let other = client.clone();
+    let waiting = tokio::spawn(async move { other.push(&path("x"), false, LONG).await });
+    client.acknowledge("host", &[copy("/a", Some(at(2))), copy("/b", Some(at(2)))]).await.expect("noted");
+    let receipt = waiting.await.expect("ran").expect("pushed");
+    assert!(receipt.is_complete && receipt.position == at(2) && receipt.paths == [path("x")], "{receipt:?}");
+    let dry = client.delete(&path("x"), true, LONG).await.expect("told");
+    assert!(!dry.is_complete && dry.position == at(2));
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_refused_with_the_reason() {
+    let (_folder, _served, client) = unix(Scripted::default()).await;
+    let missing = client.push(&path("missing"), false, Duration::ZERO).await.expect_err("not there");
+    assert!(matches!(missing, CallError::Refused { .. }) && missing.to_string().contains("does not exist"), "{missing}");
+    let root = client.delete(&path(""), false, Duration::ZERO).await.expect_err("the root");
+    assert!(root.to_string().contains("root of the tree"), "{root}");
+    let stranger = client.acknowledge("nobody", &[]).await.expect_err("no stream");
+    assert!(stranger.to_string().contains("nobody"), "{stranger}");
+}
+
+#[tokio::test]
+async fn ends_without_a_version_in_both_part_with_a_clear_message() {
+    let (_folder, served, _client) = unix(Scripted::default()).await;
+    let newer = Client::connect_speaking(&served.address, None, Versions { min: 2, max: 9 }).await.expect_err("too new");
+    assert!(matches!(newer, CallError::Refused { .. }), "{newer}");
+    assert!(newer.to_string().contains("speaks protocol versions 2 to 9"), "{newer}");
+    Client::connect_speaking(&served.address, None, Versions { min: 0, max: 9 }).await.expect("version 1 is in both");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_ends_its_streams_and_removes_its_socket() {
+    let (folder, served, client) = unix(Scripted::default()).await;
+    let mut stream = client.subscribe(None, "host").await.expect("subscribed");
+    served.stop().await;
+    let end = tokio::time::timeout(LONG, stream.next()).await.expect("in time");
+    assert!(!matches!(end, Ok(Some(_))), "{end:?}");
+    assert!(!folder.path().join("socket").exists());
+}
+
+#[tokio::test]
+async fn a_dead_socket_is_replaced_and_anything_else_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let address = socket(folder.path());
+    drop(std::os::unix::net::UnixListener::bind(folder.path().join("socket")).expect("bound"));
+    let served = Served::start(Scripted::default(), address.clone(), None).await;
+    let taken = Listening::bind(Scripted::default(), address.clone(), None).await.err().expect("taken");
+    assert!(taken.to_string().contains("another process"), "{taken}");
+    served.stop().await;
+    std::fs::write(folder.path().join("socket"), "precious").expect("written");
+    assert!(Listening::bind(Scripted::default(), address, None).await.is_err());
+    assert_eq!(std::fs::read(folder.path().join("socket")).expect("there"), b"precious");
+}
+
+fn tcp() -> Address {
+    Address::Tcp { host: "127.0.0.1".to_owned(), port: 0 }
+}
+
+#[tokio::test]
+async fn tcp_without_tls_is_refused_at_both_ends() {
+    let error = Listening::bind(Scripted::default(), tcp(), None).await.err().expect("never plain");
+    assert!(error.to_string().contains("TCP needs TLS"), "{error}");
+    let error = Client::connect(&tcp(), None).await.expect_err("never plain");
+    assert!(error.to_string().contains("TCP needs TLS"), "{error}");
+}
+
+#[tokio::test]
+async fn ends_with_certificates_of_one_authority_understand_each_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new("ours");
+    let server = authority.issue(&folder.path().join("server"), "127.0.0.1", &authority);
+    let peer = authority.issue(&folder.path().join("peer"), "peer", &authority);
+    let source = Scripted::default();
+    source.step(Step::InSync(at(3)));
+    let publisher = Served::start(source, tcp(), Some(&server)).await;
+    let client = Client::connect(&publisher.address, Some(&peer)).await.expect("trusted");
+    let mut stream = client.subscribe(None, "host").await.expect("subscribed");
+    assert_eq!(stream.next().await.expect("true"), Some(Message::InSync(at(3))));
+}
+
+#[tokio::test]
+async fn a_wrong_certificate_is_refused_whichever_end_shows_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (ours, foreign) = (Authority::new("ours"), Authority::new("foreign"));
+    let issue = |by: &Authority, name: &str, host, trusted| by.issue(&folder.path().join(name), host, trusted);
+    let server = issue(&ours, "server", "127.0.0.1", &ours);
+    let trusting = Served::start(Scripted::default(), tcp(), Some(&server)).await;
+    let unknown_peer = issue(&foreign, "unknown-peer", "peer", &ours);
+    let mistrusting_peer = issue(&ours, "mistrusting-peer", "peer", &foreign);
+    for peer in [unknown_peer, mistrusting_peer] {
+        let error = Client::connect(&trusting.address, Some(&peer)).await.expect_err("not trusted");
+        assert!(error.to_string().contains("certificate") || error.to_string().contains("UnknownCA"), "{error}");
+    }
+    let misnamed = issue(&ours, "misnamed", "example.org", &ours);
+    let elsewhere = Served::start(Scripted::default(), tcp(), Some(&misnamed)).await;
+    let peer = issue(&ours, "peer", "peer", &ours);
+    let error = Client::connect(&elsewhere.address, Some(&peer)).await.expect_err("another name");
+    assert!(error.to_string().contains("not valid for name"), "{error}");
+    let missing = TlsFiles { key: folder.path().join("none"), ..peer };
+    let error = Client::connect(&elsewhere.address, Some(&missing)).await.expect_err("no key");
+    assert!(error.to_string().contains("none"), "{error}");
+}
+
+#[tokio::test]
+async fn a_comparison_tells_digests_first_and_then_what_is_in_those_that_differ() {
+    let source = Scripted::default();
+    let directory = |name: &str| put(name, treesync::model::Kind::Directory);
+    let parts = [
+        vec![directory(""), directory("a"), put("a/one", file(b"1"))],
+        vec![directory("b"), put("b/two", file(b"2")), put("z", file(b"3"))],
+    ];
+    for (index, puts) in parts.into_iter().enumerate() {
+        source.step(Step::Manifest(ManifestPart { position: at(9), is_last_part: index == 1, puts }));
+    }
+    let (_folder, _served, client) = unix(source).await;
+    let mut digests = client.compare(&[], true).await.expect("answered");
+    let Some(Message::Digests(told)) = digests.next().await.expect("true") else { panic!("no digests") };
+    let mut names: Vec<String> = told.directories.iter().map(|(path, _)| path.to_string()).collect();
+    names.sort();
+    assert_eq!((names, told.is_last_part, told.position), (vec![".".to_owned(), "a".to_owned(), "b".to_owned()], true, at(9)));
+    let mut entries = client.compare(&[path("b")], true).await.expect("answered");
+    let Some(Message::Manifest(part)) = entries.next().await.expect("true") else { panic!("no entries") };
+    let names: Vec<String> = part.puts.iter().map(|put| put.path.to_string()).collect();
+    assert_eq!((names, part.is_last_part), (vec!["b".to_owned(), "b/two".to_owned()], true));
+}
