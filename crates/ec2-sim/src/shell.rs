@@ -15,7 +15,7 @@ use crate::iam::{self, AccessKey, Credentials};
 use crate::imds::Endpoints;
 use crate::sigv4::{self, SignedRequest};
 use crate::store::Store;
-use crate::world::{ApiError, Call, Effect, Reply, SnapshotPhase, World};
+use crate::world::{ApiError, Call, Effect, Reply, SnapshotPhase, VolumePhase, World};
 
 /// How often to look while something moves.
 const TICK: Duration = Duration::from_millis(20);
@@ -109,10 +109,12 @@ impl Shell {
         }
         drop(world);
         self.work.notify_one();
-        if let Ok(Reply::Snapshot(snapshot)) = &result
-            && let Err(error) = self.cloned(&snapshot.id).await
-        {
-            result = Err(error);
+        let copied = result.as_ref().map(copies_of_now).unwrap_or_default();
+        for id in &copied {
+            if let Err(error) = self.copied(id).await {
+                result = Err(error);
+                break;
+            }
         }
         Answer { request_id, now, result }
     }
@@ -173,22 +175,23 @@ impl Shell {
         world.advance(now)
     }
 
-    /// Waits until the data plane has cloned a snapshot: its content is that of the call.
-    async fn cloned(&self, snapshot_id: &str) -> Result<(), ApiError> {
+    /// Waits until the data plane has made the file of a snapshot or of a copied volume:
+    /// its content is that of the call.
+    async fn copied(&self, id: &str) -> Result<(), ApiError> {
         let mut settled = self.settled.subscribe();
         loop {
-            let phase = {
+            let (waiting, failed) = {
                 let world = self.world().await;
-                world.snapshots().get(snapshot_id).map(|s| s.phase.clone())
+                let snapshot = world.snapshots().get(id).map(|s| &s.phase);
+                let volume = world.volumes().get(id).map(|v| &v.phase);
+                let waiting = matches!(snapshot, Some(SnapshotPhase::Pending { cloned: false, .. }))
+                    || matches!(volume, Some(VolumePhase::Creating { filled: false, .. }));
+                (waiting, matches!(snapshot, Some(SnapshotPhase::Error)) || matches!(volume, Some(VolumePhase::Error)))
             };
-            match phase {
-                Some(SnapshotPhase::Pending { cloned: false, .. }) => {}
-                Some(SnapshotPhase::Error) => {
-                    return Err(ApiError::new("InternalError", format!("The snapshot '{snapshot_id}' could not be made.")));
-                }
-                _ => return Ok(()),
+            if failed {
+                return Err(ApiError::new("InternalError", format!("'{id}' could not be made.")));
             }
-            if settled.changed().await.is_err() {
+            if !waiting || settled.changed().await.is_err() {
                 return Ok(());
             }
         }
@@ -280,6 +283,16 @@ impl Shell {
         drop(world);
         self.settled.send_modify(|count| *count += 1);
         saved
+    }
+}
+
+/// The resources whose content must be that of the moment of the call.
+fn copies_of_now(reply: &Reply) -> Vec<String> {
+    match reply {
+        Reply::Snapshot(snapshot) => vec![snapshot.id.clone()],
+        Reply::SnapshotSet(snapshots) => snapshots.iter().map(|snapshot| snapshot.id.clone()).collect(),
+        Reply::CopiedVolumes(volumes) => volumes.iter().map(|volume| volume.id.clone()).collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -60,6 +60,22 @@ pub(super) fn hide(layout: &Layout, instance_id: &str, nvme_index: u32) -> Resul
     super::remove(&layout.dev(instance_id).join(&name))
 }
 
+/// Shows every instance that sees a volume its new size, as a kernel does when a device grows.
+pub(super) fn resize(layout: &Layout, volume_id: &str, sectors: u64) -> Result<(), Error> {
+    let serial = volume_id.replace('-', "");
+    for instance in super::names(&layout.instances())? {
+        let block = layout.sys_block(&instance);
+        for entry in super::names(&block)?.into_iter().map(|name| block.join(name)) {
+            if reads(&entry.join("device/serial"), &serial) {
+                let partial = entry.join(".size.partial");
+                write_line(&partial, &sectors.to_string())?;
+                fs::rename(&partial, entry.join("size")).map_err(io("update", &entry))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 fn make_node(node: &Path, numbers: &str) -> Result<(), Error> {
     let number = |text: Option<&str>| text.and_then(|t| t.parse::<u32>().ok()).unwrap_or(0);
     let mut parts = numbers.split(':');

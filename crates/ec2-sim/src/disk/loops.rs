@@ -134,6 +134,11 @@ pub(crate) fn detach(device: &LoopDevice) -> Result<(), Error> {
     }
 }
 
+/// Gives a loop device the size that its file has by now.
+pub(crate) fn follow_size(device: &LoopDevice) -> Result<(), Error> {
+    run(Command::new("losetup").arg("--set-capacity").arg(device.node())).map(drop)
+}
+
 /// Runs a program and returns what it printed.
 pub(crate) fn run(command: &mut Command) -> Result<String, Error> {
     let failed = |command: &Command, message: String| Error::Command { command: format!("{command:?}").replace('"', ""), message };

@@ -23,6 +23,8 @@ use crate::world::Effect;
 
 /// Bytes.
 const GIB: u64 = 1 << 30;
+/// Bytes.
+const SECTOR: u64 = 512;
 
 /// How far the data plane came with an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,9 @@ impl Disk {
     pub(crate) fn perform(&self, effect: &Effect) -> Result<Progress, Error> {
         match effect {
             Effect::FillVolume { volume_id, size_gib, snapshot_id } => self.fill(volume_id, *size_gib, snapshot_id.as_deref())?,
+            Effect::CopyVolume { volume_id, size_gib, source_volume_id } => self.copy_volume(volume_id, *size_gib, source_volume_id)?,
+            Effect::ResizeVolume { volume_id, size_gib } => self.resize(volume_id, *size_gib)?,
+            Effect::CopySnapshot { snapshot_id, source_snapshot_id } => self.copy_snapshot(snapshot_id, source_snapshot_id)?,
             Effect::CloneVolume { snapshot_id, volume_id } => self.snapshot(snapshot_id, volume_id)?,
             Effect::AttachDevice { volume_id, instance_id, nvme_index } => self.attach(volume_id, instance_id, *nvme_index)?,
             Effect::DetachDevice { volume_id, instance_id, nvme_index, force } => {
@@ -86,6 +91,32 @@ impl Disk {
             Some(id) => copy::clone(&self.layout.snapshot(id), &file, size),
             None => copy::create(&file, size),
         }
+    }
+
+    fn copy_volume(&self, volume_id: &str, size_gib: u32, source: &str) -> Result<(), Error> {
+        let source = self.layout.volume(source);
+        sync_device(&source)?;
+        copy::clone(&source, &self.layout.volume(volume_id), u64::from(size_gib) * GIB)
+    }
+
+    fn copy_snapshot(&self, snapshot_id: &str, source: &str) -> Result<(), Error> {
+        let source = self.layout.snapshot(source);
+        let size = fs::metadata(&source).map_err(io("look at", &source))?.len();
+        copy::clone(&source, &self.layout.snapshot(snapshot_id), size)
+    }
+
+    /// Volumes only grow, so a repeated call finds the size it wants.
+    fn resize(&self, volume_id: &str, size_gib: u32) -> Result<(), Error> {
+        let path = self.layout.volume(volume_id);
+        let file = File::options().write(true).open(&path).map_err(io("open", &path))?;
+        let size = u64::from(size_gib) * GIB;
+        if file.metadata().map_err(io("look at", &path))?.len() < size {
+            file.set_len(size).map_err(io("grow", &path))?;
+        }
+        for device in loops::of_file(&path)? {
+            loops::follow_size(&device)?;
+        }
+        devices::resize(&self.layout, volume_id, size / SECTOR)
     }
 
     fn snapshot(&self, snapshot_id: &str, volume_id: &str) -> Result<(), Error> {

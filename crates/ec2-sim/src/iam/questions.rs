@@ -118,9 +118,17 @@ impl Asker<'_> {
     }
 }
 
-/// The ids that a call touches. Who detaches touches the instance, named or not.
+/// The ids that a call touches. Who detaches touches the instance, named or not, and who takes
+/// snapshots of an instance touches its volumes.
 fn touched(world: &World, action: &Action) -> Vec<String> {
-    let mut ids: Vec<String> = named(action);
+    let mut ids: Vec<String> = action.resource_ids().into_iter().map(str::to_owned).collect();
+    if let Action::CreateSnapshots(request) = action {
+        let taken = |volume: &&Volume| {
+            let attached = volume.attachment.as_ref().is_some_and(|attachment| attachment.instance_id == request.instance_id);
+            attached && !request.exclude_volumes.contains(&volume.id)
+        };
+        ids.extend(world.volumes().values().filter(taken).map(|volume| volume.id.clone()));
+    }
     if let Action::DetachVolume(request) = action
         && request.instance_id.is_none()
         && let Some(attachment) = world.volumes().get(&request.volume_id).and_then(|volume| volume.attachment.as_ref())
@@ -130,33 +138,9 @@ fn touched(world: &World, action: &Action) -> Vec<String> {
     ids
 }
 
-/// The ids that a call names, in the order of its parameters.
-fn named(action: &Action) -> Vec<String> {
-    match action {
-        Action::AttachVolume(request) => vec![request.volume_id.clone(), request.instance_id.clone()],
-        Action::CreateSnapshot(request) => vec![request.volume_id.clone()],
-        Action::CreateTags(request) => request.resources.clone(),
-        Action::CreateVolume(request) => request.snapshot_id.iter().cloned().collect(),
-        Action::DeleteSnapshot(id) | Action::DeleteVolume(id) => vec![id.clone()],
-        Action::DeleteTags(request) => request.resources.clone(),
-        Action::DetachVolume(request) => std::iter::once(&request.volume_id).chain(&request.instance_id).cloned().collect(),
-        Action::StartInstances(ids) | Action::StopInstances(ids) | Action::TerminateInstances(ids) => ids.clone(),
-        _ => Vec::new(),
-    }
-}
-
-fn specifications(action: &Action) -> &[TagSpecification] {
-    match action {
-        Action::CreateSnapshot(request) => &request.tag_specifications,
-        Action::CreateVolume(request) => &request.tag_specifications,
-        Action::RunInstances(request) => &request.tag_specifications,
-        _ => &[],
-    }
-}
-
 fn tags_of(action: &Action, kind: Kind) -> Vec<Tag> {
     let of_kind = |specification: &&TagSpecification| specification.resource_type == kind.resource_type();
-    specifications(action).iter().filter(of_kind).flat_map(|specification| specification.tags.clone()).collect()
+    action.tag_specifications().iter().filter(of_kind).flat_map(|specification| specification.tags.clone()).collect()
 }
 
 /// `arn:aws:ec2:REGION:ACCOUNT:volume/vol-…`; the ARN of a snapshot names no account.

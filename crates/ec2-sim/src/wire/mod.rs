@@ -3,7 +3,6 @@
 mod params;
 mod parse;
 mod render;
-mod render_instances;
 mod request;
 mod xml;
 

@@ -76,7 +76,7 @@ impl Params {
     }
 
     /// The names `<name>.1`, `<name>.2` of the members of a list that has any.
-    fn members(&self, name: &str) -> Vec<String> {
+    pub(super) fn members(&self, name: &str) -> Vec<String> {
         let numbers: BTreeSet<u32> = self
             .values
             .keys()

@@ -3,53 +3,54 @@
 //! [`World::apply`] answers a call at a given time; [`World::advance`] makes the
 //! transitions that are due. Both leave *effects* owed to the data plane, which
 //! whoever drives the world carries out and reports with [`World::confirm`].
+//! The same seed and the same calls at the same times give the same answers.
 
-pub mod actions;
-mod advance;
-mod attachments;
-mod call;
-mod confirm;
-mod effect;
-mod error;
-pub mod fault;
-mod filters;
-mod ids;
-mod instance_types;
+mod apply;
+mod engine;
 mod instances;
-mod latency;
 mod model;
-mod pages;
-mod reply;
+mod queries;
+mod rules;
 mod snapshots;
-mod tags;
-mod tokens;
-mod volume_types;
 mod volumes;
-mod zones;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use call::{
-    Action, AttachVolume, Call, CreateSnapshot, CreateTags, CreateVolume, DeleteTags, Describe, DescribeSnapshots, DescribeZones,
-    DetachVolume, RunInstances, Tag, TagSpecification,
+pub use engine::changes::Changes;
+pub use engine::effect::Effect;
+pub use instances::types::{AttachmentLimit, INSTANCE_TYPES, InstanceType};
+pub use model::call::{Action, Call};
+pub use model::error::ApiError;
+pub use model::ids::Kind;
+pub use model::reply::{FastRestoreItem, FastRestoreRefusal, Placed, Reply, StateChange};
+pub use model::requests::{
+    AttachVolume, CopySnapshot, CopyVolumes, CreateSnapshot, CreateSnapshots, CreateTags, CreateVolume, DeleteTags, Describe,
+    DescribeSnapshots, DescribeVolumeAttribute, DescribeZones, DetachVolume, FastSnapshotRestores, LockSnapshot, ModifyVolume,
+    RunInstances, Tag, TagSpecification,
 };
-pub use effect::Effect;
-pub use error::ApiError;
-pub use filters::Filter;
-pub(crate) use filters::time;
-pub use ids::Kind;
-pub use instance_types::{AttachmentLimit, INSTANCE_TYPES, InstanceType};
-use instances::Wish;
-pub use latency::{Latencies, Profile};
-pub use model::{Attachment, AttachmentPhase, Instance, InstancePhase, Snapshot, SnapshotPhase, Tags, Volume, VolumePhase};
-pub use pages::Page;
-pub use reply::{Placed, Reply, StateChange};
-pub use tags::TagDescription;
-pub use volume_types::VolumeType;
-pub use zones::{Zone, zone_id, zones};
+pub use model::{
+    Attachment, AttachmentPhase, FastRestore, FastRestoreState, Hold, Instance, InstancePhase, LockMode, Modification, ModificationPhase,
+    Snapshot, SnapshotLock, SnapshotPhase, Specification, Tags, Volume, VolumePhase,
+};
+pub use queries::filters::Filter;
+pub(crate) use queries::filters::time;
+pub use queries::pages::Page;
+pub use queries::tags::TagDescription;
+pub use queries::zones::{Zone, zone_id, zones};
+pub use rules::actions::{ACTIONS, ActionSpec, Bucket};
+pub use rules::{Consistency, Latencies, OverLimit, Profile, Quotas, Rules, Span, StandingFault, actions, fault};
+pub use volumes::VolumeAttribute;
+pub use volumes::types::VolumeType;
+
+use engine::changes::{Dirty, Undo};
+use engine::index::Index;
+use engine::table::Table;
+use engine::tokens::Token;
+use model::ids;
+use rules::{Faults, Throttle, View};
 
 /// The account that owns everything.
 pub const ACCOUNT_ID: &str = "000000000000";
@@ -61,7 +62,7 @@ pub struct Settings {
     pub region: String,
     /// How long things take.
     pub profile: Profile,
-    /// Where ids come from: two worlds with one seed give the same ids.
+    /// Where ids and latencies come from: two worlds with one seed give the same.
     pub seed: u64,
 }
 
@@ -72,89 +73,145 @@ pub struct CallCount {
     pub ok: u64,
     /// Calls that were refused; dry runs are among them, as in EC2.
     pub refused: u64,
+    /// Those of the refused calls for which there was no token.
+    #[serde(default)]
+    pub throttled: u64,
 }
 
-/// The state of the simulated account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The state of the simulated account. Two are equal when they hold the same; what is
+/// derived, and the faults that stand, are not compared or stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "Stored")]
 pub struct World {
     settings: Settings,
+    rules: Rules,
     /// How many ids have been made.
     ids: u64,
-    volumes: BTreeMap<String, Volume>,
-    snapshots: BTreeMap<String, Snapshot>,
-    instances: BTreeMap<String, Instance>,
-    tokens: BTreeMap<String, tokens::Token>,
+    /// How many random numbers have been drawn.
+    draws: u64,
+    volumes: Table<Volume>,
+    snapshots: Table<Snapshot>,
+    instances: Table<Instance>,
+    tokens: Table<Token>,
+    calls: BTreeMap<String, CallCount>,
+    #[serde(skip)]
+    index: Index,
+    /// The latest time that anybody has told.
+    #[serde(skip)]
+    clock: Timestamp,
+    #[serde(skip)]
+    faults: Faults,
+    #[serde(skip)]
+    throttle: Throttle,
+    /// What the call that is being answered sees.
+    #[serde(skip)]
+    view: View,
+    /// How many calls have been answered, for the views.
+    #[serde(skip)]
+    answered: u64,
+    /// How far back reads may look.
+    #[serde(skip)]
+    retention_ms: u64,
+    #[serde(skip)]
+    dirty: Option<Dirty>,
+    #[serde(skip)]
+    last_call: Option<Undo>,
+}
+
+/// A world as it is stored.
+#[derive(Deserialize)]
+struct Stored {
+    settings: Settings,
+    rules: Option<Rules>,
+    ids: u64,
+    #[serde(default)]
+    draws: u64,
+    volumes: Table<Volume>,
+    snapshots: Table<Snapshot>,
+    instances: Table<Instance>,
+    tokens: Table<Token>,
     calls: BTreeMap<String, CallCount>,
 }
+
+impl From<Stored> for World {
+    fn from(stored: Stored) -> Self {
+        let mut world = Self::new(stored.settings);
+        if let Some(rules) = stored.rules {
+            world.rules = rules;
+        }
+        world.ids = stored.ids;
+        world.draws = stored.draws;
+        world.volumes = stored.volumes;
+        world.snapshots = stored.snapshots;
+        world.instances = stored.instances;
+        world.tokens = stored.tokens;
+        world.calls = stored.calls;
+        world.make_index();
+        world.note_retention();
+        world
+    }
+}
+
+impl PartialEq for World {
+    fn eq(&self, other: &Self) -> bool {
+        self.settings == other.settings
+            && self.rules == other.rules
+            && (self.ids, self.draws) == (other.ids, other.draws)
+            && self.volumes == other.volumes
+            && self.snapshots == other.snapshots
+            && self.instances == other.instances
+            && self.tokens == other.tokens
+            && self.calls == other.calls
+    }
+}
+
+impl Eq for World {}
 
 impl World {
     /// An empty account.
     pub fn new(settings: Settings) -> Self {
         Self {
+            rules: Rules::of(settings.profile),
             settings,
             ids: 0,
-            volumes: BTreeMap::new(),
-            snapshots: BTreeMap::new(),
-            instances: BTreeMap::new(),
-            tokens: BTreeMap::new(),
+            draws: 0,
+            volumes: Table::default(),
+            snapshots: Table::default(),
+            instances: Table::default(),
+            tokens: Table::default(),
             calls: BTreeMap::new(),
-        }
-    }
-
-    /// Answers a call made at `now`.
-    ///
-    /// A refused call changes nothing but the counters, and so does a dry run.
-    pub fn apply(&mut self, now: Timestamp, call: &Call) -> Result<Reply, ApiError> {
-        self.advance(now);
-        let answer = if call.dry_run {
-            let mut rehearsal = self.clone();
-            rehearsal.dispatch(now, &call.action).and_then(|_| Err(ApiError::dry_run()))
-        } else {
-            self.dispatch(now, &call.action)
-        };
-        self.count(call.action.name(), answer.is_ok());
-        answer
-    }
-
-    fn dispatch(&mut self, now: Timestamp, action: &Action) -> Result<Reply, ApiError> {
-        Ok(match action {
-            Action::RunInstances(r) => Reply::Reservation(self.run_instances(now, r)?),
-            Action::DescribeInstances(r) => Reply::Instances(self.describe_instances(r)?),
-            Action::TerminateInstances(ids) => Reply::StateChanges(self.wish(now, ids, Wish::Terminate)?),
-            Action::StopInstances(ids) => Reply::StateChanges(self.wish(now, ids, Wish::Stop)?),
-            Action::StartInstances(ids) => Reply::StateChanges(self.wish(now, ids, Wish::Start)?),
-            Action::DescribeInstanceTypes(r) => Reply::InstanceTypes(self.describe_instance_types(r)?),
-            Action::CreateVolume(r) => Reply::Volume(Box::new(self.create_volume(now, r)?)),
-            Action::DescribeVolumes(r) => Reply::Volumes(self.describe_volumes(r)?),
-            Action::DescribeVolumeStatus(r) => Reply::VolumeStatuses(self.describe_volume_status(now, r)?),
-            Action::AttachVolume(r) => Reply::Attachment(r.volume_id.clone(), self.attach_volume(now, r)?),
-            Action::DetachVolume(r) => Reply::Attachment(r.volume_id.clone(), self.detach_volume(now, r)?),
-            Action::DeleteVolume(id) => self.delete_volume(now, id).map(|()| Reply::Done)?,
-            Action::CreateSnapshot(r) => Reply::Snapshot(Box::new(self.create_snapshot(now, r)?)),
-            Action::DescribeSnapshots(r) => Reply::Snapshots(self.describe_snapshots(r)?),
-            Action::DeleteSnapshot(id) => self.delete_snapshot(id).map(|()| Reply::Done)?,
-            Action::CreateTags(r) => self.create_tags(r).map(|()| Reply::Done)?,
-            Action::DeleteTags(r) => self.delete_tags(r).map(|()| Reply::Done)?,
-            Action::DescribeTags(r) => Reply::Tags(self.describe_tags(r)?),
-            Action::DescribeAvailabilityZones(r) => Reply::Zones(self.describe_zones(r)?),
-            Action::DescribeRegions(r) => Reply::Regions(self.describe_regions(r)?),
-        })
-    }
-
-    /// Counts a call that never became a [`Call`], such as one of an unknown action.
-    pub fn count(&mut self, action: &str, ok: bool) {
-        let count = self.calls.entry(action.to_owned()).or_default();
-        if ok {
-            count.ok += 1;
-        } else {
-            count.refused += 1;
+            index: Index::default(),
+            clock: Timestamp::UNIX_EPOCH,
+            faults: Faults::default(),
+            throttle: Throttle::default(),
+            view: View::default(),
+            answered: 0,
+            retention_ms: 0,
+            dirty: None,
+            last_call: None,
         }
     }
 
     /// Changes region and latencies; what is under way keeps the times it was given.
+    /// Another profile brings its own rules.
     pub fn configure(&mut self, region: &str, profile: Profile) {
         region.clone_into(&mut self.settings.region);
-        self.settings.profile = profile;
+        if self.settings.profile != profile {
+            self.settings.profile = profile;
+            self.set_rules(Rules::of(profile));
+        }
+    }
+
+    /// The rules that hold.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Sets the rules from now on; what is under way stays as it is.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+        self.note_retention();
+        self.note_rules();
     }
 
     /// What the world was made with.
@@ -164,17 +221,17 @@ impl World {
 
     /// Every volume, by id.
     pub fn volumes(&self) -> &BTreeMap<String, Volume> {
-        &self.volumes
+        self.volumes.rows()
     }
 
     /// Every snapshot, by id, including those deleted but not yet removed.
     pub fn snapshots(&self) -> &BTreeMap<String, Snapshot> {
-        &self.snapshots
+        self.snapshots.rows()
     }
 
     /// Every instance, by id.
     pub fn instances(&self) -> &BTreeMap<String, Instance> {
-        &self.instances
+        self.instances.rows()
     }
 
     /// Calls per action.
@@ -193,7 +250,9 @@ impl World {
         ids::make(prefix, self.settings.seed, self.ids)
     }
 
-    fn latencies(&self) -> Latencies {
-        self.settings.profile.latencies()
+    /// A random number between 0 and 1, from the seed and how many have been drawn.
+    fn draw(&mut self) -> f64 {
+        self.draws += 1;
+        ids::fraction(self.settings.seed, self.draws)
     }
 }

@@ -100,6 +100,17 @@ impl Plane {
                 }
                 self.images.insert(volume_id.clone());
             }
+            Effect::CopyVolume { volume_id, source_volume_id, .. } => {
+                assert!(self.images.contains(source_volume_id), "{volume_id} is copied from a removed volume");
+                self.images.insert(volume_id.clone());
+            }
+            Effect::ResizeVolume { volume_id, .. } => {
+                assert!(self.images.contains(volume_id), "{volume_id} is resized without an image");
+            }
+            Effect::CopySnapshot { snapshot_id, source_snapshot_id } => {
+                assert!(self.images.contains(source_snapshot_id), "{snapshot_id} is copied from a removed snapshot");
+                self.images.insert(snapshot_id.clone());
+            }
             Effect::CloneVolume { snapshot_id, volume_id } => {
                 assert!(self.images.contains(volume_id), "{snapshot_id} is cloned from a removed volume");
                 self.images.insert(snapshot_id.clone());
