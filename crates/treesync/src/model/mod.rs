@@ -7,6 +7,7 @@ mod entry;
 mod manifest;
 mod path;
 mod position;
+mod rules;
 
 pub use batch::{Batch, ChangedBlock, Delta, INLINE_MAX_BYTES, Put, Structural};
 pub use content::{ContentHash, Wanted};
@@ -15,3 +16,4 @@ pub use entry::{Entry, Kind, Mtime, Xattr};
 pub use manifest::ManifestPart;
 pub use path::{NAME_MAX_BYTES, PATH_MAX_BYTES, PathError, RESERVED_NAME, TreePath};
 pub use position::{Position, SourceId};
+pub use rules::{RuleOptions, Rules, RulesError};

@@ -1,5 +1,10 @@
-//! Tests of treesync as a whole: the wire, the program, and trees judged by rsync.
+//! Tests of treesync as a whole: trees, copies, the wire, the program, and trees judged by rsync.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test, as it should")]
 
 mod certificates;
 mod scripted;
+mod stage;
+mod tree_read;
+mod tree_walk;
 mod wire;

@@ -1,0 +1,23 @@
+//! The only file access of the crate: lookups below a root descriptor that no symbolic link, mount or name can lead out of.
+//!
+//! All lookups are `openat2` with BENEATH, NO_SYMLINKS, NO_MAGICLINKS and NO_XDEV, in steps shorter than `PATH_MAX`,
+//! so that paths of any length work. Devices, fifos and sockets are never opened: what stands at a path is learned
+//! from an `O_PATH` descriptor first. Everything here blocks.
+
+mod error;
+mod extent;
+mod lookup;
+mod read;
+mod root;
+mod stat;
+mod walk;
+mod xattr;
+
+pub use error::TreeError;
+pub use extent::{BLOCK_BYTES, DataExtents, hash_sparse};
+pub use lookup::{DIRECTORIES_HELD_OPEN, Lookup};
+pub use read::Reading;
+pub use root::{Filesystem, Root};
+pub use stat::{Identity, NodeKind, Stat};
+pub use walk::{Visit, Walk};
+pub use xattr::{change_xattrs, read_xattrs};

@@ -1,0 +1,87 @@
+//! Reads the whole state of a path, or says that it changed meanwhile.
+
+use super::lookup::reopen;
+use super::{Lookup, NodeKind, Stat, TreeError, hash_sparse, read_xattrs};
+use crate::model::{Entry, Kind, Rules, TreePath};
+use rustix::fs::OFlags;
+use std::os::fd::OwnedFd;
+
+/// What a path was when it was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reading {
+    /// Nothing stands there.
+    Absent,
+    /// Something that does not travel stands there.
+    Skipped(NodeKind),
+    /// It changed while it was read: read it again later.
+    Torn,
+    /// Its state, and what `statx` said of it before and after.
+    Entry(Box<Entry>, Stat),
+}
+
+impl Lookup<'_> {
+    /// Reads a path: `statx`, target, attributes, the digest of its bytes, and `statx` again.
+    /// The entry has the inode number as its link group when it has more than one name.
+    ///
+    /// # Errors
+    /// The way to it leads out of the tree, or the kernel refuses.
+    pub fn read_entry(&mut self, path: &TreePath, rules: &Rules) -> Result<Reading, TreeError> {
+        let (descriptor, stat) = match self.open_path(path) {
+            Ok(opened) => opened,
+            Err(error) if error.is_absent() => return Ok(Reading::Absent),
+            // A mount on the last component: NO_XDEV refuses it, `statx` tells what it is.
+            Err(error @ TreeError::NotBelow { .. }) => {
+                return match self.stat(path)? {
+                    Some(stat) if stat.kind == NodeKind::MountPoint => Ok(Reading::Skipped(stat.kind)),
+                    _ => Err(error),
+                };
+            }
+            Err(error) => return Err(error),
+        };
+        if !stat.kind.travels() {
+            return Ok(Reading::Skipped(stat.kind));
+        }
+        self.read_opened(path, &descriptor, stat, rules)
+    }
+
+    fn read_opened(&mut self, path: &TreePath, descriptor: &OwnedFd, stat: Stat, rules: &Rules) -> Result<Reading, TreeError> {
+        let mut link_target = Vec::new();
+        let kind = match stat.kind {
+            NodeKind::File => {
+                let file = reopen(descriptor, OFlags::RDONLY).map_err(|error| self.failed(path, "open", error))?;
+                match hash_sparse(&file, stat.size_bytes).map_err(|error| self.failed(path, "read", error))? {
+                    Some(content) => Kind::File { size_bytes: stat.size_bytes, content },
+                    None => return Ok(Reading::Torn),
+                }
+            }
+            NodeKind::Symlink => {
+                let target = rustix::fs::readlinkat(descriptor, "", Vec::new());
+                link_target = target.map_err(|error| self.failed(path, "read the link", error))?.into_bytes();
+                Kind::Symlink
+            }
+            _ => Kind::Directory,
+        };
+        let xattrs = read_xattrs(descriptor, rules).map_err(|error| self.failed(path, "read the extended attributes of", error))?;
+        let after = Stat::at(descriptor, b"").map_err(|error| self.failed(path, "read the state of", error))?;
+        if !is_unchanged(&stat, &after) {
+            return Ok(Reading::Torn);
+        }
+        let link_group = if stat.kind != NodeKind::Directory && stat.links > 1 { stat.identity.inode } else { 0 };
+        let mode = match stat.kind {
+            NodeKind::Symlink => 0o777,
+            NodeKind::File => rules.file_mode(stat.mode),
+            _ => stat.mode,
+        };
+        let entry = Entry { kind, mode, uid: stat.uid, gid: stat.gid, mtime: stat.mtime, link_target, xattrs, link_group };
+        Ok(Reading::Entry(Box::new(entry), after))
+    }
+}
+
+/// A directory is its own state here, not its names: those come and go without making the reading wrong.
+fn is_unchanged(before: &Stat, after: &Stat) -> bool {
+    let metadata = |stat: &Stat| (stat.mode, stat.uid, stat.gid, stat.mtime);
+    match before.kind {
+        NodeKind::Directory => metadata(before) == metadata(after),
+        _ => before == after,
+    }
+}

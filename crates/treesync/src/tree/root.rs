@@ -1,0 +1,133 @@
+//! The root of a tree: a descriptor, its device and its filesystem.
+
+use super::{Lookup, TreeError};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// Kinds of filesystems that differ in what we may count on. The numbers are those of `statfs(2)`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Filesystem {
+    /// ext4 (ext2 and ext3 have the same number).
+    Ext4,
+    /// XFS.
+    Xfs,
+    /// Btrfs.
+    Btrfs,
+    /// Memory.
+    Tmpfs,
+    /// A union of others.
+    Overlay,
+    /// Network, the other side changes without our kernel knowing.
+    Nfs,
+    /// Served by a process.
+    Fuse,
+    /// Another, with its number.
+    Other(u64),
+}
+
+impl Filesystem {
+    fn of_magic(magic: u64) -> Self {
+        match magic {
+            0xEF53 => Self::Ext4,
+            0x5846_5342 => Self::Xfs,
+            0x9123_683E => Self::Btrfs,
+            0x0102_1994 => Self::Tmpfs,
+            0x794C_7630 => Self::Overlay,
+            0x6969 => Self::Nfs,
+            0x6573_5546 => Self::Fuse,
+            other => Self::Other(other),
+        }
+    }
+
+    /// Whether one journal keeps all changes of metadata in the order in which they were made, so that an `fsync`
+    /// of the last of them makes all durable. Measured by shutdown of the filesystem; elsewhere `syncfs` is needed.
+    pub fn keeps_order(self) -> bool {
+        matches!(self, Self::Ext4 | Self::Xfs | Self::Tmpfs)
+    }
+}
+
+impl fmt::Display for Filesystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ext4 => f.write_str("ext4"),
+            Self::Xfs => f.write_str("xfs"),
+            Self::Btrfs => f.write_str("btrfs"),
+            Self::Tmpfs => f.write_str("tmpfs"),
+            Self::Overlay => f.write_str("overlay"),
+            Self::Nfs => f.write_str("nfs"),
+            Self::Fuse => f.write_str("fuse"),
+            Self::Other(magic) => write!(f, "filesystem {magic:#x}"),
+        }
+    }
+}
+
+/// An open root directory. It stays the same directory when its path is renamed or mounted over.
+#[derive(Debug)]
+pub struct Root {
+    path: PathBuf,
+    descriptor: OwnedFd,
+    filesystem: Filesystem,
+    device: u64,
+}
+
+impl Root {
+    /// Opens a directory. Its own path may go through symbolic links: it is named by the administrator.
+    ///
+    /// # Errors
+    /// It does not exist, is not a directory, or cannot be read.
+    pub fn open(path: &Path) -> Result<Self, TreeError> {
+        let failed = |action| move |error: rustix::io::Errno| TreeError::Root { tree: path.to_owned(), action, error: error.into() };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let descriptor = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(failed("open the directory"))?;
+        Self::from_descriptor(path, descriptor)
+    }
+
+    /// A root that is open already; `path` is named in errors.
+    pub fn from_descriptor(path: &Path, descriptor: OwnedFd) -> Result<Self, TreeError> {
+        let failed = |action| move |error: rustix::io::Errno| TreeError::Root { tree: path.to_owned(), action, error: error.into() };
+        let filesystem = rustix::fs::fstatfs(&descriptor).map_err(failed("ask for the filesystem"))?;
+        let state = rustix::fs::statx(&descriptor, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS);
+        let state = state.map_err(failed("read the state of the directory"))?;
+        let device = rustix::fs::makedev(state.stx_dev_major, state.stx_dev_minor);
+        let filesystem = Filesystem::of_magic(u64::try_from(filesystem.f_type).unwrap_or_default());
+        Ok(Self { path: path.to_owned(), descriptor, filesystem, device })
+    }
+
+    /// The path by which it was opened; for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it is on.
+    pub fn filesystem(&self) -> Filesystem {
+        self.filesystem
+    }
+
+    /// The number of its device, as `st_dev`.
+    pub fn device(&self) -> u64 {
+        self.device
+    }
+
+    /// A lookup with no directories open yet.
+    pub fn lookup(&self) -> Lookup<'_> {
+        Lookup::new(self)
+    }
+
+    /// Bytes and inodes that may still be used; `None` for inodes where the filesystem has no limit of them.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn free_space(&self) -> io::Result<(u64, Option<u64>)> {
+        let state = rustix::fs::fstatvfs(&self.descriptor)?;
+        Ok((state.f_bavail.saturating_mul(state.f_frsize), (state.f_files > 0).then_some(state.f_favail)))
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
