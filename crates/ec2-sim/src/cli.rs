@@ -92,6 +92,16 @@ struct Serve {
     /// Serve without files and devices, and without root.
     #[arg(long)]
     no_data: bool,
+    /// File of faults that happen by the clock or by the count of calls, in YAML or JSON.
+    ///
+    ///   faults:
+    ///   - inject: {fault: reply-lost, calls: {action: CreateVolume}, times: 1}
+    ///   - at_millis: 30000
+    ///     inject: {fault: instance-dies, instance_id: i-0123456789abcdef0}
+    ///   - after_calls: {action: AttachVolume, count: 3}
+    ///     inject: {fault: error, calls: {action: AttachVolume}, times: 2, code: InternalError}
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    faults: Option<PathBuf>,
     /// File of access keys and their policies, in YAML or JSON. Without it any credentials will do.
     ///
     /// With it a request must be signed by one of the keys (`AuthFailure`), and the key's policies
@@ -137,6 +147,7 @@ async fn serve(arguments: Serve) -> anyhow::Result<ExitCode> {
         seed: arguments.seed,
         admin_listen: arguments.admin_listen,
         imds: arguments.imds,
+        faults: arguments.faults,
         credentials: arguments.credentials,
     })
     .await?;

@@ -56,6 +56,14 @@ pub enum Error {
         /// What is wrong with it, with the access key and the policy.
         problem: String,
     },
+    /// The script of faults cannot be used.
+    #[error("the faults file {}: {problem}", path.display())]
+    Faults {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, with the number of the fault.
+        problem: String,
+    },
     /// The account cannot be written down.
     #[error("the account cannot be made JSON: {0}")]
     Unwritable(serde_json::Error),

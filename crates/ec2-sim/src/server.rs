@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -13,14 +12,16 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admin;
 use crate::clock::Clock;
+use crate::connection::{Cut, CuttableListener};
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::iam::Credentials;
 use crate::imds;
+use crate::script::Script;
 use crate::shell::Shell;
 use crate::store::{Store, Stored};
 use crate::wire;
-use crate::world::{Profile, Settings, World};
+use crate::world::{ApiError, Profile, Settings, World};
 
 /// How to run a simulator.
 #[derive(Debug, Clone)]
@@ -42,6 +43,8 @@ pub struct Options {
     pub admin_listen: Option<SocketAddr>,
     /// The address of the instances' metadata services, each on a port of its own; none when missing.
     pub imds: Option<IpAddr>,
+    /// The file of faults that happen by the clock or by the count of calls; none without it.
+    pub faults: Option<PathBuf>,
     /// The file of access keys and their policies; without one every request is let in, signed or not.
     pub credentials: Option<PathBuf>,
 }
@@ -58,6 +61,7 @@ impl Options {
             seed: None,
             admin_listen: None,
             imds: None,
+            faults: None,
             credentials: None,
         }
     }
@@ -93,6 +97,7 @@ impl Server {
             Ok(shell) => Arc::new(shell?),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
+        perform(&shell, &options).await?;
         // Every address is taken before anything is answered.
         let (socket, address) = bind(options.listen).await?;
         let admin = match options.admin_listen {
@@ -104,10 +109,12 @@ impl Server {
         let moved = Arc::clone(&shell);
         let driver = tokio::spawn(async move { moved.drive(driver_stop).await });
         let mut listeners = JoinSet::new();
-        listeners.spawn(answer(socket, wire::router(Arc::clone(&shell)), stop.clone()));
+        let ec2 = wire::router(Arc::clone(&shell)).into_make_service_with_connect_info::<Cut>();
+        listeners.spawn(ended(axum::serve(CuttableListener(socket), ec2).with_graceful_shutdown(told(stop.clone())).into_future()));
         let admin_address = admin.as_ref().map(|(_, address)| *address);
         if let Some((socket, _)) = admin {
-            listeners.spawn(answer(socket, admin::router(Arc::clone(&shell)), stop.clone()));
+            let admin = admin::router(Arc::clone(&shell));
+            listeners.spawn(ended(axum::serve(socket, admin).with_graceful_shutdown(told(stop.clone())).into_future()));
         }
         if let Some(ip) = options.imds {
             listeners.spawn(imds::serve(Arc::clone(&shell), ip, stop));
@@ -157,15 +164,22 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     Ok((socket, bound))
 }
 
-/// Answers on a socket until `stop`, and then what has been asked.
-async fn answer(socket: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
-    let serving = axum::serve(socket, router).with_graceful_shutdown(async move {
-        // A dropped server is told to stop like one that is shut down.
-        let _ = stop.wait_for(|stop| *stop).await;
-    });
+/// Until everything is to stop. A dropped server is told so like one that is shut down.
+async fn told(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// The end of a listener, which only breaks with the machine.
+async fn ended(serving: impl Future<Output = std::io::Result<()>>) {
     if let Err(error) = serving.await {
         tracing::error!(%error, "a listener broke");
     }
+}
+
+async fn perform(shell: &Shell, options: &Options) -> Result<(), Error> {
+    let Some(file) = &options.faults else { return Ok(()) };
+    let unfit = |error: ApiError| Error::Faults { path: file.clone(), problem: error.to_string() };
+    shell.perform(Script::load(file)?).await.map_err(unfit)
 }
 
 fn open(options: &Options) -> Result<Shell, Error> {

@@ -1,10 +1,10 @@
 //! The shell around the world: real time, the state file, and the data plane at work.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 use tokio::task::JoinSet;
 
@@ -13,8 +13,10 @@ use crate::disk::{Disk, Progress};
 use crate::error::Error;
 use crate::iam::{self, AccessKey, Credentials};
 use crate::imds::Endpoints;
+use crate::script::Script;
 use crate::sigv4::{self, SignedRequest};
 use crate::store::Store;
+use crate::world::fault::Fault;
 use crate::world::{ApiError, Call, Effect, Reply, SnapshotPhase, VolumePhase, World};
 
 /// How often to look while something moves.
@@ -39,6 +41,8 @@ pub(crate) struct Shell {
     region: String,
     clock: Clock,
     endpoints: Endpoints,
+    /// The faults that wait for a number of calls.
+    script: std::sync::Mutex<Script>,
     /// Wakes the driver.
     work: Notify,
     /// Counts settled effects, for those who wait for one.
@@ -52,6 +56,19 @@ pub(crate) struct Answer {
     pub(crate) result: Result<Reply, ApiError>,
 }
 
+/// An answer, and whether it reaches the client.
+pub(crate) struct Delivered {
+    pub(crate) answer: Answer,
+    pub(crate) lost: bool,
+}
+
+impl Delivered {
+    /// An answer that nothing happens to.
+    pub(crate) fn safely(answer: Answer) -> Self {
+        Self { answer, lost: false }
+    }
+}
+
 /// How an effect ended.
 type Ended = (Effect, Result<Progress, Error>);
 
@@ -59,6 +76,7 @@ impl Shell {
     pub(crate) fn new(world: World, store: Store, disk: Option<Disk>, credentials: Option<Credentials>, clock: Clock) -> Self {
         Self {
             clock,
+            script: std::sync::Mutex::default(),
             endpoints: Endpoints::default(),
             region: world.settings().region.clone(),
             credentials,
@@ -82,8 +100,52 @@ impl Shell {
         Ok(credentials.find(&id).cloned())
     }
 
+    /// Puts the faults of a script in force: at once, by the clock from now, or by the count of calls.
+    pub(crate) async fn perform(&self, mut script: Script) -> Result<(), ApiError> {
+        let mut world = self.world.lock().await;
+        let now = self.now();
+        for (at_ms, fault) in script.timed.drain(..) {
+            let later = i64::try_from(at_ms).ok().and_then(|ms| now.checked_add(SignedDuration::from_millis(ms)).ok());
+            if at_ms == 0 {
+                world.inject(now, fault)?;
+            } else {
+                world.schedule(later.unwrap_or(Timestamp::MAX), fault)?;
+            }
+        }
+        *self.script.lock().unwrap_or_else(PoisonError::into_inner) = script;
+        Ok(())
+    }
+
+    /// Injects a fault. What it changes is stored before this returns.
+    pub(crate) async fn inject(&self, fault: Fault) -> Result<u64, ApiError> {
+        let mut world = self.world.lock().await;
+        let id = world.inject(self.now(), fault)?;
+        let saved = self.save(&world).await;
+        drop(world);
+        self.work.notify_one();
+        saved.map(|()| id).map_err(|error| ApiError::new("InternalError", error.to_string()))
+    }
+
+    /// Carries a call out with what the injected faults do to it on its way: late, twice, or without an answer.
+    pub(crate) async fn carry_out(&self, key: Option<&AccessKey>, call: &Call) -> Delivered {
+        let due = self.script.lock().unwrap_or_else(PoisonError::into_inner).due(call.action.name());
+        for fault in due {
+            if let Err(error) = self.inject(fault).await {
+                tracing::warn!(%error, "a fault of the script cannot happen");
+            }
+        }
+        let delivery = self.world.lock().await.deliver(call);
+        tokio::time::sleep(Duration::from_millis(delivery.request_delay_ms)).await;
+        let mut answer = self.call(key, call).await;
+        for _ in 1..delivery.copies {
+            answer = self.call(key, call).await;
+        }
+        tokio::time::sleep(Duration::from_millis(delivery.reply_delay_ms)).await;
+        Delivered { answer, lost: delivery.reply_lost }
+    }
+
     /// Answers a call of this access key. A change is on disk before this returns.
-    pub(crate) async fn call(&self, key: Option<&AccessKey>, call: &Call) -> Answer {
+    async fn call(&self, key: Option<&AccessKey>, call: &Call) -> Answer {
         let mut world = self.world.lock().await;
         let now = self.now();
         self.step(&mut world, now);
@@ -245,6 +307,9 @@ impl Shell {
     async fn start_work(&self, workshop: &mut Workshop) -> Duration {
         let mut world = self.world.lock().await;
         let effects = self.step(&mut world, self.now());
+        for missed in world.missed_faults() {
+            tracing::warn!(fault = missed, "a scheduled fault could not happen");
+        }
         let moving = world.next_due().is_some() || !effects.is_empty();
         drop(world);
         if let Some(disk) = &self.disk {

@@ -3,6 +3,7 @@
 //! What only reads is on EC2's own port too; what changes something is on the admin port alone.
 
 mod clock;
+mod faults;
 mod state;
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -21,7 +22,10 @@ use crate::shell::Shell;
 
 /// The routes of the admin port.
 pub(crate) fn router(shell: Arc<Shell>) -> Router {
-    let changing = reading().route("/clock", get(clock::clock).post(clock::advance));
+    let changing = reading()
+        .route("/clock", get(clock::clock).post(clock::advance))
+        .route("/faults", get(faults::list).post(faults::inject).delete(faults::withdraw_all))
+        .route("/faults/{id}", delete(faults::withdraw));
     Router::new().nest("/_sim", changing).fallback(nothing).with_state(shell)
 }
 

@@ -9,15 +9,16 @@ mod xml;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 
 use crate::admin;
+use crate::connection::Cut;
 use crate::iam::AccessKey;
-use crate::shell::{Answer, Shell};
+use crate::shell::{Answer, Delivered, Shell};
 use crate::world::{ApiError, Call};
 use request::Incoming;
 
@@ -30,7 +31,7 @@ pub(crate) fn router(shell: Arc<Shell>) -> Router {
 }
 
 /// Answers one call, in the body of a POST or the query of a GET.
-async fn answer(State(shell): State<Arc<Shell>>, request: Request) -> Response {
+async fn answer(State(shell): State<Arc<Shell>>, ConnectInfo(connection): ConnectInfo<Cut>, request: Request) -> Response {
     // Read before the task starts: a client that hangs up half-way has asked nothing.
     let incoming = Incoming::read(request).await;
     let answering = Arc::clone(&shell);
@@ -38,20 +39,24 @@ async fn answer(State(shell): State<Arc<Shell>>, request: Request) -> Response {
     let call = tokio::spawn(async move {
         let mut action = String::new();
         let understood = incoming.and_then(|incoming| understand(&answering, &incoming, &mut action));
-        let answer = match understood {
-            Ok((key, call)) => answering.call(key.as_deref(), &call).await,
-            Err(error) => answering.refuse(&action, error).await,
+        let delivered = match understood {
+            Ok((key, call)) => answering.carry_out(key.as_deref(), &call).await,
+            Err(error) => Delivered::safely(answering.refuse(&action, error).await),
         };
-        (action, answer)
+        (action, delivered)
     });
-    let (action, answer) = match call.await {
+    let (action, Delivered { answer, lost }) = match call.await {
         Ok(answered) => answered,
         Err(broken) => {
             tracing::error!(%broken, "a call was not finished");
             let error = ApiError::new("InternalError", "An internal error has occurred");
-            (String::new(), shell.refuse("", error).await)
+            (String::new(), Delivered::safely(shell.refuse("", error).await))
         }
     };
+    if lost {
+        tracing::info!(action, request = answer.request_id, "an injected fault loses the answer");
+        connection.cut();
+    }
     respond(&action, &answer)
 }
 

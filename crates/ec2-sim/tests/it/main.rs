@@ -6,6 +6,7 @@ mod access;
 mod account;
 mod admin;
 mod devices;
+mod faults;
 mod http;
 mod invariants;
 mod metadata;
