@@ -198,6 +198,7 @@ fn open(options: &Options) -> Result<Shell, Error> {
     let Stored { mut world, ahead_ms } = store.load()?.unwrap_or_else(new);
     world.configure(&options.region, options.profile);
     world.distrust_devices();
+    world.track_changes();
     let disk = options.data_plane.then(|| Disk::open(&options.data)).transpose()?;
     if let Some(disk) = &disk {
         disk.remove_strays(&world)?;

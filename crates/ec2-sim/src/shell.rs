@@ -120,7 +120,7 @@ impl Shell {
     pub(crate) async fn inject(&self, fault: Fault) -> Result<u64, ApiError> {
         let mut world = self.world.lock().await;
         let id = world.inject(self.now(), fault)?;
-        let saved = self.save(&world).await;
+        let saved = self.save(&mut world).await;
         drop(world);
         self.work.notify_one();
         saved.map(|()| id).map_err(|error| ApiError::new("InternalError", error.to_string()))
@@ -157,16 +157,13 @@ impl Shell {
             return Answer { request_id, now, result: Err(denied) };
         }
         let changes = !call.action.is_read() && !call.dry_run;
-        let before = changes.then(|| world.clone());
         let mut result = world.apply(now, call);
         if changes
             && result.is_ok()
-            && let Err(error) = self.save(&world).await
+            && let Err(error) = self.save(&mut world).await
         {
             tracing::error!(%error, "the state cannot be stored");
-            if let Some(before) = before {
-                *world = before;
-            }
+            world.undo_call();
             result = Err(ApiError::new("InternalError", error.to_string()));
         }
         drop(world);
@@ -205,7 +202,8 @@ impl Shell {
             return Ok(false);
         }
         self.step(&mut world, self.now());
-        let saved = self.save(&world).await;
+        // All of it: the clock is stored even when nothing else has changed.
+        let saved = self.save_all(&world).await;
         drop(world);
         self.work.notify_one();
         saved.map(|()| true)
@@ -259,13 +257,25 @@ impl Shell {
         }
     }
 
-    async fn save(&self, world: &World) -> Result<(), Error> {
-        let state = serde_json::to_vec_pretty(world).map_err(Error::Unwritable)?;
+    /// Makes durable what has changed: as a line of the journal, or with everything else.
+    async fn save(&self, world: &mut World) -> Result<(), Error> {
+        let changes = world.take_changes();
         let (store, ahead_ms) = (Arc::clone(&self.store), self.ahead_ms());
-        match tokio::task::spawn_blocking(move || store.save(&state, ahead_ms)).await {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        if self.store.wants_all() {
+            let state = serde_json::to_vec(world).map_err(Error::Unwritable)?;
+            return blocking(move || store.save(&state, ahead_ms)).await;
         }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        blocking(move || store.append(changes, ahead_ms)).await
+    }
+
+    /// Makes everything durable in one file.
+    async fn save_all(&self, world: &World) -> Result<(), Error> {
+        let state = serde_json::to_vec(world).map_err(Error::Unwritable)?;
+        let (store, ahead_ms) = (Arc::clone(&self.store), self.ahead_ms());
+        blocking(move || store.save(&state, ahead_ms)).await
     }
 
     /// Keeps the world moving and the data plane at work until `stop`.
@@ -300,7 +310,11 @@ impl Shell {
         while let Some(last) = workshop.running.join_next().await {
             ended.push(unwrap(last));
         }
-        self.settle(&mut workshop, ended).await
+        if !ended.is_empty() {
+            self.settle(&mut workshop, ended).await?;
+        }
+        let world = self.world.lock().await;
+        self.save_all(&world).await
     }
 
     /// Starts what is owed and not under way, and says how long to sleep.
@@ -344,7 +358,7 @@ impl Shell {
             }
         }
         world.advance(self.now());
-        let saved = self.save(&world).await;
+        let saved = self.save(&mut world).await;
         drop(world);
         self.settled.send_modify(|count| *count += 1);
         saved
@@ -386,6 +400,14 @@ impl Workshop {
                 (effect, outcome)
             });
         }
+    }
+}
+
+/// Runs what blocks where it may.
+async fn blocking(work: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Result<(), Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
 

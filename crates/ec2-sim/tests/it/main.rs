@@ -9,6 +9,7 @@ mod devices;
 mod faults;
 mod http;
 mod invariants;
+mod journal;
 mod metadata;
 mod queries;
 mod signing;

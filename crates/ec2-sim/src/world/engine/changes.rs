@@ -185,11 +185,11 @@ impl World {
     }
 }
 
-fn rows<T: Clone>(table: &Table<T>, ids: BTreeSet<String>) -> BTreeMap<String, Option<T>> {
+fn rows<T: Clone + PartialEq>(table: &Table<T>, ids: BTreeSet<String>) -> BTreeMap<String, Option<T>> {
     ids.into_iter().map(|id| (id.clone(), table.get(&id).cloned())).collect()
 }
 
-fn set<T: Clone>(table: &mut Table<T>, rows: BTreeMap<String, Option<T>>) {
+fn set<T: Clone + PartialEq>(table: &mut Table<T>, rows: BTreeMap<String, Option<T>>) {
     for (id, row) in rows {
         match row {
             Some(row) => table.insert(id, row),

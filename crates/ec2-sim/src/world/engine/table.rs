@@ -44,7 +44,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
     }
 }
 
-impl<T: Clone> Table<T> {
+impl<T: Clone + PartialEq> Table<T> {
     /// The rows as they are.
     pub(in crate::world) fn rows(&self) -> &BTreeMap<String, T> {
         &self.rows
@@ -74,9 +74,11 @@ impl<T: Clone> Table<T> {
         }
     }
 
-    /// Ends the changes and returns what the touched rows were.
+    /// Ends the changes and returns what the changed rows were; those that only were touched are not among them.
     pub(in crate::world) fn keep(&mut self) -> Before<T> {
-        std::mem::take(&mut self.before)
+        let mut before = std::mem::take(&mut self.before);
+        before.retain(|id, former| self.rows.get(id) != former.as_ref());
+        before
     }
 
     /// Undoes changes: those under way, or those that [`Table::keep`] ended.

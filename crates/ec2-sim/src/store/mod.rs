@@ -3,17 +3,23 @@
 //! The first line is a header in JSON with the version of the format, and length and
 //! digest of what follows; the account follows as JSON. A file that its header does
 //! not vouch for is refused and left as it is: half an account is worse than none.
+//!
+//! What has changed since is in the journal beside it; the file is written anew when
+//! the simulator stops, and when the journal has grown long.
+
+mod journal;
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, io};
-use crate::world::World;
+use crate::world::{Changes, World};
+use journal::Journal;
 
 /// The version of the format that is written. Version 1 was the account alone, without a
 /// header; it is still read.
@@ -23,8 +29,16 @@ const VERSION: u32 = 2;
 #[derive(Debug)]
 pub(crate) struct Store {
     folder: PathBuf,
+    held: Mutex<Held>,
+}
+
+/// What is open in the folder.
+#[derive(Debug, Default)]
+struct Held {
     /// The lock of the folder; closing the file releases it.
-    lock: Mutex<Option<File>>,
+    lock: Option<File>,
+    /// None until there is a state file that a journal can continue.
+    journal: Option<Journal>,
 }
 
 /// What the first line says about the rest.
@@ -58,23 +72,51 @@ impl Store {
         let path = folder.join("lock");
         let lock = File::create(&path).map_err(io("create", &path))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| Error::InUse(folder.to_owned()))?;
-        Ok(Self { folder: folder.to_owned(), lock: Mutex::new(Some(lock)) })
+        Ok(Self { folder: folder.to_owned(), held: Mutex::new(Held { lock: Some(lock), journal: None }) })
     }
 
     /// Gives the folder back. Nothing can be stored after that.
     pub(crate) fn release(&self) {
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        *self.held() = Held::default();
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The stored account; none in a new folder.
     pub(crate) fn load(&self) -> Result<Option<Stored>, Error> {
-        load(&state_file(&self.folder))
+        let Some((stored, length)) = load(&self.folder)? else { return Ok(None) };
+        if let Some(length) = length {
+            self.held().journal = Some(Journal::go_on(&self.folder, length)?);
+        }
+        Ok(Some(stored))
+    }
+
+    /// Whether the next thing to be stored must be the whole account.
+    pub(crate) fn wants_all(&self) -> bool {
+        self.held().journal.as_ref().is_none_or(Journal::is_long)
+    }
+
+    /// Adds what has changed to the stored account; on return the disk holds it. After an
+    /// error the whole account is wanted next.
+    pub(crate) fn append(&self, changes: Changes, ahead_ms: i64) -> Result<(), Error> {
+        let mut held = self.held();
+        // Both go together when the folder is given back.
+        let Some(journal) = &mut held.journal else {
+            return Err(Error::Stopped);
+        };
+        let appended = journal.append(changes, ahead_ms);
+        if appended.is_err() {
+            held.journal = None;
+        }
+        appended
     }
 
     /// Replaces the stored account by this one, given as JSON; on return the disk holds it.
     pub(crate) fn save(&self, state: &[u8], ahead_ms: i64) -> Result<(), Error> {
-        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        if lock.is_none() {
+        let mut held = self.held();
+        if held.lock.is_none() {
             return Err(Error::Stopped);
         }
         let file = state_file(&self.folder);
@@ -85,29 +127,50 @@ impl Store {
         open.sync_data().map_err(io("sync", &partial))?;
         fs::rename(&partial, &file).map_err(io("replace", &file))?;
         let folder = File::open(&self.folder).map_err(io("open", &self.folder))?;
-        folder.sync_all().map_err(io("sync", &self.folder))
+        folder.sync_all().map_err(io("sync", &self.folder))?;
+        // The old journal says nothing from now on, since it continues another file.
+        held.journal = Some(Journal::begin(&self.folder, &digest(state))?);
+        Ok(())
     }
 }
 
 /// The account stored in a data folder, without taking the folder.
 pub(crate) fn peek(folder: &Path) -> Result<Option<Stored>, Error> {
-    load(&state_file(folder))
+    Ok(load(folder)?.map(|(stored, _)| stored))
 }
 
 fn state_file(folder: &Path) -> PathBuf {
     folder.join("state.json")
 }
 
-fn load(file: &Path) -> Result<Option<Stored>, Error> {
-    let stored = match fs::read(file) {
+/// The account, and the length of the journal that continues its file, if there is one.
+fn load(folder: &Path) -> Result<Option<(Stored, Option<u64>)>, Error> {
+    let file = state_file(folder);
+    let stored = match fs::read(&file) {
         Ok(stored) => stored,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(io("read", file)(e)),
+        Err(e) => return Err(io("read", &file)(e)),
     };
-    read(&stored).map(Some).map_err(|problem| match problem {
-        Problem::Damaged(what) => Error::State { path: file.to_owned(), what },
-        Problem::Newer(version) => Error::StateVersion { path: file.to_owned(), version, newest: VERSION },
-    })
+    let mut found = read(&stored).map_err(|problem| match problem {
+        Problem::Damaged(what) => Error::State { path: file, what },
+        Problem::Newer(version) => Error::StateVersion { path: file, version, newest: VERSION },
+    })?;
+    let replayed = journal::replay(folder, &digest(body(&stored)), &mut found.world)?;
+    found.ahead_ms = replayed.ahead_ms.unwrap_or(found.ahead_ms);
+    Ok(Some((found, replayed.length)))
+}
+
+fn digest(state: &[u8]) -> String {
+    blake3::hash(state).to_hex().to_string()
+}
+
+/// The account in a state file, behind its header if it has one.
+fn body(stored: &[u8]) -> &[u8] {
+    let end = stored.iter().position(|byte| *byte == b'\n').unwrap_or(stored.len());
+    match serde_json::from_slice::<Header>(&stored[..end]) {
+        Ok(_) => stored.get(end + 1..).unwrap_or_default(),
+        Err(_) => stored,
+    }
 }
 
 /// Why stored bytes are not an account.
@@ -118,7 +181,7 @@ enum Problem {
 }
 
 fn header(state: &[u8], ahead_ms: i64) -> String {
-    let header = Header { ec2_sim_state: VERSION, length: state.len(), blake3: blake3::hash(state).to_hex().to_string(), ahead_ms };
+    let header = Header { ec2_sim_state: VERSION, length: state.len(), blake3: digest(state), ahead_ms };
     let line = serde_json::to_string(&header).expect("numbers and text are JSON");
     format!("{line}\n")
 }
@@ -145,7 +208,7 @@ fn vouched<'a>(header: &Header, state: &'a [u8]) -> Result<&'a [u8], Problem> {
     if state.len() != header.length {
         return Err(Problem::Damaged(format!("it should hold {} bytes behind its first line and holds {}", header.length, state.len())));
     }
-    if blake3::hash(state).to_hex().as_str() != header.blake3 {
+    if digest(state) != header.blake3 {
         return Err(Problem::Damaged("its content is not the one that its first line was written for".to_owned()));
     }
     Ok(state)
