@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test, as it should")]
 
 mod certificates;
+mod copy_model;
+mod index_history;
 mod scripted;
+mod source_model;
 mod stage;
 mod tree_read;
 mod tree_walk;

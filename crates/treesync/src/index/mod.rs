@@ -1,0 +1,67 @@
+//! The state of the source, in one crash-safe file: entries by place and by generation, the log of structural changes,
+//! the floor, the epoch. It is the memory of what copies were told, so it is also the log: all changes since a
+//! generation are a range.
+//!
+//! A name is keyed by the number of its directory, so that a directory that moves is one row. Directories are known by
+//! an [`Identity`] that survives a rename. Nothing here reads the source: what was seen comes in as [`Observation`]s.
+
+mod arrange;
+mod blocks;
+mod catch_up;
+mod commit;
+mod observation;
+mod origin;
+mod resolve;
+mod row;
+mod store;
+mod structure;
+mod tables;
+mod view;
+
+pub use blocks::{BLOCK_BYTES, LARGE_FILE_BYTES};
+pub use catch_up::{CatchUp, PART_MAX_BYTES};
+pub use commit::Committed;
+pub use observation::{At, Found, Identity, Observation};
+pub use origin::Origin;
+pub use row::{Row, Stamp};
+pub use store::{Index, IndexOptions, Opened};
+pub use structure::Retention;
+pub use tables::Place;
+pub use view::{Manifest, View};
+
+use crate::model::PathError;
+use std::path::PathBuf;
+
+/// Why the index cannot be used. It is never trusted after that: the caller rebuilds it by a scan, in a new epoch.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// The store failed: the disk, or its checksums.
+    #[error("the index cannot be read or written: {0}")]
+    Store(Box<redb::Error>),
+    /// It contradicts itself.
+    #[error("the index is damaged: {0}")]
+    Damaged(&'static str),
+    /// It holds a path that no tree has.
+    #[error("the index is damaged: {0}")]
+    Path(#[from] PathError),
+    /// Another process has it open.
+    #[error("{0} is in use by another process; one publisher follows a source")]
+    InUse(PathBuf),
+    /// Its directory cannot be used.
+    #[error("cannot {action} {path}: {error}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the kernel said.
+        #[source]
+        error: std::io::Error,
+    },
+}
+
+impl<E: Into<redb::Error>> From<E> for IndexError {
+    fn from(error: E) -> Self {
+        Self::Store(Box::new(error.into()))
+    }
+}

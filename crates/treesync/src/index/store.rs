@@ -1,0 +1,255 @@
+//! The file of the index: opened, refused when it is damaged, committed to.
+
+use super::commit::{Commit, Committed};
+use super::tables::{Snapshot, Writable};
+use super::{CatchUp, IndexError, Observation, Origin, Retention, View};
+use crate::model::{Position, SourceId};
+use redb::{Database, DatabaseError, Durability, ReadableDatabase, StorageError};
+use std::fs::{self, DirBuilder};
+use std::io::Read;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+
+const INDEX_FILE: &str = "index";
+const ORIGIN_FILE: &str = "origin.json";
+
+/// How an index is opened.
+#[derive(Clone, Debug)]
+pub struct IndexOptions {
+    /// Memory for pages of the file. 24 MiB: with one million files the process stays below 64 MiB.
+    pub cache_bytes: usize,
+    /// What the caller calls the volume of the source, such as a volume id. When it is another one than before, the
+    /// volume is a clone or came from a snapshot, and a new epoch begins.
+    pub volume: Option<String>,
+    /// How much of the structural log is kept.
+    pub retention: Retention,
+}
+
+impl Default for IndexOptions {
+    fn default() -> Self {
+        Self { cache_bytes: 24 * 1024 * 1024, volume: None, retention: Retention::default() }
+    }
+}
+
+/// What opening found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Opened {
+    /// There was none.
+    New,
+    /// It was closed in order.
+    Clean,
+    /// The process or the host died while it was open. It is as of the last commit.
+    Unclean,
+    /// It was damaged and was set aside; a new epoch begins, nothing is in it.
+    Rebuilt,
+}
+
+/// The index of one source. One thread commits; any number look.
+pub struct Index {
+    database: Database,
+    folder: PathBuf,
+    options: IndexOptions,
+}
+
+impl Index {
+    /// Opens the index in a folder that is made (mode 0700) if need be, or makes a new one.
+    ///
+    /// # Errors
+    /// The folder cannot be used, or another process has the index open. A damaged index is no error, see [`Opened`].
+    pub fn open(folder: &Path, options: &IndexOptions) -> Result<(Self, Opened), IndexError> {
+        make_private(folder)?;
+        let path = folder.join(INDEX_FILE);
+        let origin = Origin::read(&folder.join(ORIGIN_FILE))?;
+        let opened = Self::open_file(&path, folder, options).and_then(|index| Ok((index.state()?, index)));
+        let (state, index) = match opened {
+            Ok(opened) => opened,
+            Err(error @ (IndexError::InUse(_) | IndexError::Io { .. })) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "the index is damaged: it is set aside and built again by a scan");
+                set_aside(&path)?;
+                (None, Self::open_file(&path, folder, options)?)
+            }
+        };
+        let opened = match state {
+            Some(true) => Opened::Clean,
+            Some(false) => Opened::Unclean,
+            None if origin.is_some() => Opened::Rebuilt,
+            None => Opened::New,
+        };
+        match state {
+            Some(_) => index.follow_volume(origin)?,
+            None => index.found(origin.as_ref())?,
+        }
+        Ok((index, opened))
+    }
+
+    /// Whether it was closed in order; none when nothing was ever committed to it.
+    fn state(&self) -> Result<Option<bool>, IndexError> {
+        let transaction = self.database.begin_read()?;
+        let view = match Snapshot::open(&transaction) {
+            Ok(tables) => View::new(tables),
+            Err(IndexError::Store(error)) if matches!(*error, redb::Error::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        view.position()?;
+        Ok(Some(view.number("clean")? == Some(1)))
+    }
+
+    /// The store checks itself when it was not closed; a file that is not its own can make it panic.
+    fn open_file(path: &Path, folder: &Path, options: &IndexOptions) -> Result<Self, IndexError> {
+        let open = || Database::builder().set_cache_size(options.cache_bytes).create(path);
+        let opened =
+            std::panic::catch_unwind(AssertUnwindSafe(open)).map_err(|_| IndexError::Damaged("the store cannot make sense of its file"))?;
+        let database = match opened {
+            Ok(database) => database,
+            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(IndexError::InUse(path.to_owned())),
+            Err(DatabaseError::Storage(StorageError::Io(error))) if is_of_the_system(&error) => {
+                return Err(IndexError::Io { path: path.to_owned(), action: "open", error });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self { database, folder: folder.to_owned(), options: options.clone() })
+    }
+
+    /// Starts a history: of a new source, or the next epoch of one whose index was lost.
+    fn found(&self, origin: Option<&Origin>) -> Result<(), IndexError> {
+        let known = origin.and_then(|origin| Some((origin.source()?, origin.epoch)));
+        let (source, epoch) = match known {
+            Some((source, epoch)) => (source, epoch.saturating_add(1)),
+            None => (random_id()?, 1),
+        };
+        self.write(|tables| {
+            tables.meta.insert(b"source".as_slice(), source.0.as_slice())?;
+            ["generation", "floor", "durable", "clean"].iter().try_for_each(|name| tables.set_number(name, 0))?;
+            tables.set_number("epoch", epoch)
+        })?;
+        self.write_origin()
+    }
+
+    fn write_origin(&self) -> Result<(), IndexError> {
+        let position = self.position()?;
+        Origin::new(position.source, position.epoch, self.options.volume.clone()).write(&self.folder.join(ORIGIN_FILE))
+    }
+
+    /// The volume is another one than before, or the file beside the index is from a later epoch: this index is a clone's
+    /// or an older one.
+    fn follow_volume(&self, origin: Option<Origin>) -> Result<(), IndexError> {
+        let position = self.position()?;
+        let Some(origin) = origin else { return self.write_origin() };
+        let is_other = origin.volume.is_some() && self.options.volume.is_some() && origin.volume != self.options.volume;
+        let is_older = origin.source() == Some(position.source) && origin.epoch > position.epoch;
+        if is_other || is_older {
+            return self.begin_epoch_after(origin.epoch.max(position.epoch)).map(|_| ());
+        }
+        if origin.volume != self.options.volume && self.options.volume.is_some() { self.write_origin() } else { Ok(()) }
+    }
+
+    /// Begins an epoch after the given one and our own: generations from before mean nothing any more. Durable when it
+    /// returns.
+    pub fn begin_epoch_after(&self, epoch: u64) -> Result<Position, IndexError> {
+        let position = self.position()?;
+        let epoch = position.epoch.max(epoch).saturating_add(1);
+        // The origin first: if the host dies in between, the index is older than it, and begins one more epoch.
+        Origin::new(position.source, epoch, self.options.volume.clone()).write(&self.folder.join(ORIGIN_FILE))?;
+        self.write(|tables| {
+            tables.set_number("epoch", epoch)?;
+            tables.set_number("floor", position.generation)
+        })?;
+        self.position()
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Writable) -> Result<T, IndexError>) -> Result<T, IndexError> {
+        let mut transaction = self.database.begin_write()?;
+        // A commit that is not durable would let generations go backwards after a crash.
+        transaction.set_durability(Durability::Immediate)?;
+        let result = {
+            let mut tables = Writable::open(&transaction)?;
+            change(&mut tables)?
+        };
+        transaction.commit()?;
+        Ok(result)
+    }
+
+    /// Where the source is.
+    pub fn position(&self) -> Result<Position, IndexError> {
+        self.view()?.position()
+    }
+
+    /// The index as it is now; later commits do not change it. Space in the file is freed when it is dropped.
+    pub fn view(&self) -> Result<View, IndexError> {
+        let transaction = self.database.begin_read()?;
+        Ok(View::new(Snapshot::open(&transaction)?))
+    }
+
+    /// Makes observations one generation, durable when this returns; none when they say what is known.
+    ///
+    /// # Errors
+    /// The store failed; the index is as before.
+    pub fn commit(&self, observations: Vec<Observation>, unix_seconds: u64) -> Result<Committed, IndexError> {
+        let position = self.position()?;
+        let before = Snapshot::open(&self.database.begin_read()?)?;
+        let retention = self.options.retention;
+        self.write(|tables| {
+            let committed = Commit { tables, before: &before, position, unix_seconds }.run(observations)?;
+            if let Some(floor) = tables.forget(retention, unix_seconds)? {
+                tables.set_number("floor", floor)?;
+            }
+            Ok(committed)
+        })
+    }
+
+    /// The changes after a position; none when only a manifest can tell: below the floor, another history, or more
+    /// structural changes than a batch holds.
+    pub fn catch_up(&self, since: &Position) -> Result<Option<CatchUp>, IndexError> {
+        CatchUp::new(self.view()?, since)
+    }
+
+    /// Notes that the source is durable up to a generation.
+    pub fn set_durable(&self, generation: u64) -> Result<(), IndexError> {
+        self.write(|tables| tables.set_number("durable", generation))
+    }
+
+    /// Notes whether the index is closed in order.
+    pub fn set_clean(&self, is_clean: bool) -> Result<(), IndexError> {
+        self.write(|tables| tables.set_number("clean", is_clean.into()))
+    }
+}
+
+fn make_private(folder: &Path) -> Result<(), IndexError> {
+    let failed = |action| move |error| IndexError::Io { path: folder.to_owned(), action, error };
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed("make")(error)),
+    }
+    let state = fs::symlink_metadata(folder).map_err(failed("read the state of"))?;
+    if !state.is_dir() {
+        return Err(failed("use")(std::io::Error::other("it is not a directory; it is reserved for treesync, move it away")));
+    }
+    if state.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(failed("make private"))?;
+    }
+    Ok(())
+}
+
+/// Errors that say nothing about what is in the file.
+fn is_of_the_system(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    !matches!(error.kind(), InvalidData | UnexpectedEof)
+}
+
+/// Keeps the damaged file, one of them, for whoever wants to know why.
+fn set_aside(path: &Path) -> Result<(), IndexError> {
+    let aside = path.with_extension("damaged");
+    fs::rename(path, &aside).map_err(|error| IndexError::Io { path: path.to_owned(), action: "set aside", error })
+}
+
+/// From the kernel, since two sources with one identity would corrupt each other's copies.
+fn random_id() -> Result<SourceId, IndexError> {
+    let path = Path::new("/dev/urandom");
+    let mut id = [0; 16];
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut id));
+    read.map_err(|error| IndexError::Io { path: path.to_owned(), action: "read", error })?;
+    Ok(SourceId(id))
+}

@@ -1,0 +1,227 @@
+//! The index as of one moment.
+
+use super::tables::{DirectoryRecord, Place, ROOT, Snapshot};
+use super::{At, Identity, IndexError, Observation, Row};
+use crate::model::{Entry, Position, SourceId, TreePath};
+use std::collections::{BTreeSet, HashSet};
+
+/// A consistent look at the index. Cheap to make; not to be kept for long, since the file cannot reuse space meanwhile.
+pub struct View {
+    pub(super) tables: Snapshot,
+}
+
+impl View {
+    pub(super) fn new(tables: Snapshot) -> Self {
+        Self { tables }
+    }
+
+    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, IndexError> {
+        self.tables.number(name)
+    }
+
+    fn required(&self, name: &str) -> Result<u64, IndexError> {
+        self.number(name)?.ok_or(IndexError::Damaged("it does not say which source it is of"))
+    }
+
+    /// Where the source was.
+    pub fn position(&self) -> Result<Position, IndexError> {
+        const MISSING: IndexError = IndexError::Damaged("it does not say which source it is of");
+        let source = {
+            let value = self.tables.meta.get(b"source".as_slice())?.ok_or(MISSING)?;
+            SourceId(value.value().try_into().map_err(|_| MISSING)?)
+        };
+        Ok(Position { source, epoch: self.required("epoch")?, generation: self.required("generation")? })
+    }
+
+    /// The oldest generation from which the structural log is whole.
+    pub fn floor(&self) -> Result<u64, IndexError> {
+        self.required("floor")
+    }
+
+    /// Up to which generation the source itself is known to be durable.
+    pub fn durable_generation(&self) -> Result<u64, IndexError> {
+        self.required("durable")
+    }
+
+    /// How many entries the source has.
+    pub fn entry_count(&self) -> Result<u64, IndexError> {
+        self.tables.row_count()
+    }
+
+    /// How many structural changes are kept.
+    pub fn structural_change_count(&self) -> Result<u64, IndexError> {
+        use redb::ReadableTableMetadata;
+        Ok(self.tables.structure.len()?)
+    }
+
+    /// What is known of a path.
+    pub fn row(&self, path: &TreePath) -> Result<Option<Row>, IndexError> {
+        match self.tables.place_of(path)? {
+            Some(place) => self.tables.row(&place),
+            None => Ok(None),
+        }
+    }
+
+    /// What is known of a place.
+    pub fn row_at(&self, place: &Place) -> Result<Option<Row>, IndexError> {
+        self.tables.row(place)
+    }
+
+    /// The directory with this identity, by number.
+    pub fn directory_of(&self, identity: &Identity) -> Result<Option<u64>, IndexError> {
+        self.tables.directory_of(&identity.0)
+    }
+
+    /// The identity of a directory, by number.
+    pub fn identity_of(&self, directory: u64) -> Result<Option<Identity>, IndexError> {
+        Ok(self.tables.directory(directory)?.map(|DirectoryRecord { identity, .. }| Identity(identity.into())))
+    }
+
+    /// The path of a directory, by number; none when it is not in the tree.
+    pub fn path_of_directory(&self, directory: u64) -> Result<Option<TreePath>, IndexError> {
+        self.tables.path_of_directory(directory)
+    }
+
+    /// The path of a place.
+    pub fn path_of(&self, place: &Place) -> Result<Option<TreePath>, IndexError> {
+        self.tables.path_of(place)
+    }
+
+    /// All names that a file is known by.
+    pub fn names_of(&self, inode: u64) -> Result<Vec<At>, IndexError> {
+        let mut names = Vec::new();
+        for place in self.tables.names_of(inode)? {
+            let parent = self.identity_of(place.directory)?;
+            names.extend(parent.map(|parent| At { parent: Some(parent), name: place.name }));
+        }
+        Ok(names)
+    }
+
+    /// Names that must be observed in the same commit as these: a file with several names changes under all of them,
+    /// and an inode number that came again still stands at its old name. Call again with what was observed of these,
+    /// until there are none.
+    pub fn companions(&self, observations: &[Observation]) -> Result<Vec<At>, IndexError> {
+        let mut inodes = BTreeSet::new();
+        for observation in observations {
+            let found = observation.found.as_ref().filter(|found| found.identity.is_none());
+            inodes.extend(found.map(|found| found.stamp.inode));
+            if let Some(row) = self.row_of(&observation.at)?.filter(|row| row.entry.link_group != 0) {
+                inodes.insert(row.stamp.inode);
+            }
+        }
+        let seen: HashSet<&At> = observations.iter().map(|observation| &observation.at).collect();
+        let mut missing = Vec::new();
+        for inode in inodes {
+            missing.extend(self.names_of(inode)?.into_iter().filter(|at| !seen.contains(at)));
+        }
+        Ok(missing)
+    }
+
+    /// What is known of a name.
+    pub fn row_of(&self, at: &At) -> Result<Option<Row>, IndexError> {
+        let place = match &at.parent {
+            None => Place::root(),
+            Some(parent) => match self.directory_of(parent)? {
+                Some(directory) => Place { directory, name: at.name.clone() },
+                None => return Ok(None),
+            },
+        };
+        self.tables.row(&place)
+    }
+
+    /// Up to `count` names in a directory after one, sorted by their bytes, with what is known of them.
+    pub fn children(&self, directory: u64, after: Option<&[u8]>, count: usize) -> Result<Vec<(Vec<u8>, Row)>, IndexError> {
+        self.tables.children(directory, after, count)
+    }
+
+    /// Files whose bytes are newer than a generation.
+    pub fn content_after(&self, generation: u64) -> Result<Vec<TreePath>, IndexError> {
+        let mut paths = Vec::new();
+        for place in self.tables.places_after(generation)? {
+            let is_newer = self.tables.row(&place)?.is_some_and(|row| row.content_generation > generation && row.entry.file().is_some());
+            if is_newer {
+                paths.extend(self.tables.path_of(&place)?);
+            }
+        }
+        Ok(paths)
+    }
+
+    /// Every entry, in the order of paths.
+    pub fn manifest(self) -> Manifest {
+        Manifest { walk: Walk::new(), view: self }
+    }
+}
+
+/// Rows that a walk takes from a directory at once.
+const PAGE: usize = 256;
+
+/// A walk over all rows in the order of paths. Holds a page of each directory from the root to the current one.
+pub(super) struct Walk {
+    is_started: bool,
+    levels: Vec<Level>,
+}
+
+struct Level {
+    directory: u64,
+    path: TreePath,
+    page: std::vec::IntoIter<(Vec<u8>, Row)>,
+    last: Option<Vec<u8>>,
+}
+
+impl Walk {
+    pub fn new() -> Self {
+        Self { is_started: false, levels: Vec::new() }
+    }
+
+    fn enter(&mut self, directory: u64, path: TreePath) {
+        self.levels.push(Level { directory, path, page: Vec::new().into_iter(), last: None });
+    }
+
+    pub fn next(&mut self, tables: &Snapshot) -> Result<Option<(TreePath, Place, Row)>, IndexError> {
+        if !self.is_started {
+            self.is_started = true;
+            let Some(row) = tables.row(&Place::root())? else { return Ok(None) };
+            self.enter(ROOT, TreePath::root());
+            return Ok(Some((TreePath::root(), Place::root(), row)));
+        }
+        while let Some(level) = self.levels.last_mut() {
+            if level.page.as_slice().is_empty() {
+                level.page = tables.children(level.directory, level.last.as_deref(), PAGE)?.into_iter();
+            }
+            let Some((name, row)) = level.page.next() else {
+                self.levels.pop();
+                continue;
+            };
+            level.last = Some(name.clone());
+            let (path, place) = (level.path.join(&name)?, Place { directory: level.directory, name });
+            if row.directory != 0 {
+                self.enter(row.directory, path.clone());
+            }
+            return Ok(Some((path, place, row)));
+        }
+        Ok(None)
+    }
+}
+
+/// Every entry of the source as of one moment, in the order of paths.
+pub struct Manifest {
+    walk: Walk,
+    view: View,
+}
+
+impl Manifest {
+    /// As of when.
+    pub fn position(&self) -> Result<Position, IndexError> {
+        self.view.position()
+    }
+
+    /// Up to `count` more entries; empty at the end.
+    pub fn next_part(&mut self, count: usize) -> Result<Vec<(TreePath, Entry)>, IndexError> {
+        let mut part = Vec::new();
+        while part.len() < count {
+            let Some((path, _, row)) = self.walk.next(&self.view.tables)? else { break };
+            part.push((path, row.entry));
+        }
+        Ok(part)
+    }
+}

@@ -1,0 +1,140 @@
+//! The most important property of treesync: whatever happened, a copy that was at any generation is brought to the last
+//! one by what the index says, over every path that it may take.
+
+use crate::copy_model::CopyModel;
+use crate::source_model::{Dirty, Operation, SourceModel};
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+use treesync::index::{Index, IndexOptions};
+use treesync::model::Position;
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let (place, name) = (0..64_usize, any::<u8>());
+    prop_oneof![
+        3 => (place.clone(), name, 0..4_u8).prop_map(|(directory, name, content)| Operation::File { directory, name, content }),
+        3 => (place.clone(), name).prop_map(|(directory, name)| Operation::Directory { directory, name }),
+        1 => (place.clone(), name, any::<u8>()).prop_map(|(directory, name, target)| Operation::Symlink { directory, name, target }),
+        1 => (place.clone(), 0..8_u32).prop_map(|(path, mode)| Operation::Mode { path, mode }),
+        5 => (place.clone(), place.clone(), name).prop_map(|(from, directory, name)| Operation::Rename { from, directory, name }),
+        2 => (place.clone(), place.clone()).prop_map(|(one, other)| Operation::Exchange { one, other }),
+        2 => (place.clone(), place.clone(), name).prop_map(|(from, directory, name)| Operation::Link { from, directory, name }),
+        2 => place.prop_map(|path| Operation::Remove { path }),
+        3 => any::<bool>().prop_map(|all| Operation::Flush { all }),
+    ]
+}
+
+/// Enough to find what a few thousand found; `TREESYNC_CASES` asks for more.
+fn cases() -> u32 {
+    std::env::var("TREESYNC_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(150)
+}
+
+/// A source, its index, a copy that gets every batch, and the copy as it was at every generation.
+struct History {
+    source: SourceModel,
+    index: Index,
+    live: CopyModel,
+    past: Vec<CopyModel>,
+    _folder: tempfile::TempDir,
+}
+
+impl History {
+    fn new() -> Self {
+        // In memory: each of some thousand histories commits some ten times, and a disk would be asked to be durable.
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let options = IndexOptions { cache_bytes: 1024 * 1024, ..IndexOptions::default() };
+        let (index, _) = Index::open(folder.path(), &options).unwrap();
+        let live = CopyModel::default();
+        Self { source: SourceModel::new(), index, past: vec![live.clone()], live, _folder: folder }
+    }
+
+    /// Commits the state of some dirty names.
+    fn commit(&mut self, names: &[Dirty]) {
+        let observations = self.source.observe(names, &self.index.view().unwrap());
+        let committed = self.index.commit(observations, 0).unwrap();
+        assert_eq!(committed.unsettled, [], "nothing moves while it is read");
+        if let Some(batch) = committed.batch {
+            self.live.apply(&batch);
+            self.past.push(self.live.clone());
+        }
+    }
+
+    fn flush(&mut self, all: bool) {
+        let count = if all { self.source.dirty.len() } else { self.source.dirty.len().div_ceil(2) };
+        let names: Vec<Dirty> = self.source.dirty.drain(..count).collect();
+        self.commit(&names);
+    }
+
+    fn run(&mut self, operations: &[Operation]) {
+        for operation in operations {
+            match operation {
+                Operation::Flush { all } => self.flush(*all),
+                other => self.source.run(other),
+            }
+        }
+        self.flush(true);
+        crate::copy_model::assert_same(&self.live.tree, &self.source.tree(), "the copy that got every batch is the source");
+    }
+
+    /// Brings a copy as of a past generation to now.
+    fn caught_up(&self, past: &CopyModel) -> CopyModel {
+        let mut copy = past.clone();
+        let since = Position { generation: past.generation, ..self.index.position().unwrap() };
+        let mut parts = self.index.catch_up(&since).unwrap().expect("it is not below the floor");
+        while let Some(part) = parts.next_part().unwrap() {
+            copy.apply(&part);
+        }
+        copy
+    }
+}
+
+proptest! {
+    #![proptest_config(Config { failure_persistence: None, ..Config::with_cases(cases()) })]
+
+    #[test]
+    fn a_copy_at_any_generation_catches_up(operations in prop::collection::vec(operation(), 1..60)) {
+        let mut history = History::new();
+        history.run(&operations);
+        for past in &history.past {
+            let copy = history.caught_up(past);
+            crate::copy_model::assert_same(&copy.tree, &history.live.tree, &format!("from generation {}", past.generation));
+            prop_assert_eq!(copy.generation, history.live.generation);
+        }
+    }
+
+    #[test]
+    fn a_copy_may_catch_up_in_several_steps(operations in prop::collection::vec(operation(), 1..40), more in prop::collection::vec(operation(), 1..40)) {
+        let mut history = History::new();
+        history.run(&operations);
+        let halfway: Vec<CopyModel> = history.past.iter().map(|past| history.caught_up(past)).collect();
+        history.run(&more);
+        for copy in &halfway {
+            prop_assert_eq!(&history.caught_up(copy).tree, &history.live.tree);
+        }
+    }
+
+    #[test]
+    fn the_manifest_is_the_source(operations in prop::collection::vec(operation(), 1..60)) {
+        let mut history = History::new();
+        history.run(&operations);
+        let mut manifest = history.index.view().unwrap().manifest();
+        let mut entries = Vec::new();
+        loop {
+            let part = manifest.next_part(3).unwrap();
+            if part.is_empty() {
+                break;
+            }
+            entries.extend(part);
+        }
+        prop_assert_eq!(entries, history.source.tree().into_iter().collect::<Vec<_>>(), "every entry, in the order of paths");
+    }
+
+    #[test]
+    fn looking_again_at_everything_changes_nothing(operations in prop::collection::vec(operation(), 1..60)) {
+        let mut history = History::new();
+        history.run(&operations);
+        let generation = history.live.generation;
+        let names = history.source.every_name();
+        history.commit(&names);
+        prop_assert_eq!(history.live.generation, generation);
+    }
+}
