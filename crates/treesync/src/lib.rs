@@ -2,6 +2,7 @@
 
 pub mod index;
 pub mod model;
+pub mod session;
 pub mod tree;
 pub mod verify;
 pub mod wire;

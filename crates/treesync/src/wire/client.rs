@@ -186,15 +186,21 @@ impl Client {
         CallError::Lied { address: self.address.clone(), problem: problem.to_string() }
     }
 
+    /// For a stream that ended without a reason.
+    pub(crate) fn ended(&self) -> CallError {
+        CallError::Failed { address: self.address.clone(), problem: "the stream ended".to_owned() }
+    }
+
     fn position(&self, position: Option<proto::Position>) -> Result<Position, CallError> {
         let position = position.ok_or_else(|| self.lied("the answer has no position"))?;
         position.try_into().map_err(|error: DecodeError| self.lied(error))
     }
 
     /// What happens after a position, without end; with none, first a manifest. `session` names this end in
-    /// acknowledgements.
-    pub async fn subscribe(&self, since: Option<Position>, session: &str) -> Result<Messages, CallError> {
-        let request = proto::SubscribeRequest { since: since.as_ref().map(Into::into), session: session.to_owned() };
+    /// acknowledgements, `copies` are those that will follow, and where they are.
+    pub async fn subscribe(&self, since: Option<Position>, session: &str, copies: &[CopyState]) -> Result<Messages, CallError> {
+        let since = since.as_ref().map(Into::into);
+        let request = proto::SubscribeRequest { since, session: session.to_owned(), copies: copies.iter().map(Into::into).collect() };
         let frames = self.calls.clone().subscribe(request).await.map_err(|status| self.said(&status))?.into_inner();
         Ok(Messages::new(self.clone(), frames))
     }

@@ -48,8 +48,11 @@ impl<S> Hub<S> {
     }
 
     /// The session is attached until the answer is dropped.
-    pub(super) fn join(this: &Arc<Self>, session: String) -> Joined<S> {
-        this.attached.send_modify(|attached| attached.join(&session));
+    pub(super) fn join(this: &Arc<Self>, session: String, copies: Vec<CopyState>) -> Joined<S> {
+        this.attached.send_modify(|attached| {
+            attached.join(&session);
+            attached.acknowledge(&session, copies);
+        });
         Joined { hub: this.clone(), session }
     }
 

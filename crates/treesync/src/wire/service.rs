@@ -186,9 +186,10 @@ impl<S: Source> proto::treesync_server::Treesync for Service<S> {
     }
 
     async fn subscribe(&self, request: Request<proto::SubscribeRequest>) -> Result<Response<Self::SubscribeStream>, Status> {
-        let proto::SubscribeRequest { since, session } = self.checked(request)?;
+        let proto::SubscribeRequest { since, session, copies } = self.checked(request)?;
         let since: Option<Position> = since.map(TryInto::try_into).transpose().map_err(invalid)?;
-        let joined = Hub::join(&self.hub, session);
+        let copies: Vec<CopyState> = copies.into_iter().map(TryInto::try_into).collect::<Result<_, _>>().map_err(invalid)?;
+        let joined = Hub::join(&self.hub, session, copies);
         self.stream(move |hub, outlet| {
             let _joined = joined;
             let mut steps = hub.source.subscribe(since).map_err(|error| refusal(&error))?;

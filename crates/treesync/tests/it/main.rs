@@ -6,6 +6,7 @@ mod certificates;
 mod copy_model;
 mod index_history;
 mod scripted;
+mod session;
 mod source_model;
 mod stage;
 mod tree_read;

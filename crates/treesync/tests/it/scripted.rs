@@ -43,6 +43,8 @@ struct Script {
     followers: Vec<Sender<Step>>,
     files: BTreeMap<TreePath, Vec<u8>>,
     generation: u64,
+    opened: Vec<TreePath>,
+    since: Vec<Option<Position>>,
 }
 
 impl Scripted {
@@ -55,6 +57,22 @@ impl Scripted {
 
     pub(crate) fn hold(&self, text: &str, bytes: &[u8]) {
         self.0.lock().expect("not poisoned").files.insert(path(text), bytes.to_vec());
+    }
+
+    /// Those who come later see only what comes later.
+    pub(crate) fn forget_steps(&self) {
+        self.0.lock().expect("not poisoned").steps.clear();
+    }
+
+    /// How often the bytes of a path were asked for.
+    pub(crate) fn opened(&self, text: &str) -> usize {
+        let opened = path(text);
+        self.0.lock().expect("not poisoned").opened.iter().filter(|path| **path == opened).count()
+    }
+
+    /// From where each stream was asked for.
+    pub(crate) fn asked_since(&self) -> Vec<Option<Position>> {
+        self.0.lock().expect("not poisoned").since.clone()
     }
 
     fn position(&self) -> Position {
@@ -75,18 +93,20 @@ impl Steps for Followed {
 }
 
 impl Source for Scripted {
-    fn subscribe(&self, _since: Option<Position>) -> Result<Box<dyn Steps>, SourceError> {
+    fn subscribe(&self, since: Option<Position>) -> Result<Box<dyn Steps>, SourceError> {
         let (sender, receiver) = channel();
         let mut script = self.0.lock().expect("not poisoned");
         for step in &script.steps {
             sender.send(step.clone()).expect("the receiver is here");
         }
+        script.since.push(since);
         script.followers.push(sender);
         Ok(Box::new(Followed(receiver)))
     }
 
     fn open(&self, wanted: &Wanted) -> Result<Option<Box<dyn Read + Send>>, SourceError> {
-        let script = self.0.lock().expect("not poisoned");
+        let mut script = self.0.lock().expect("not poisoned");
+        script.opened.push(wanted.path.clone());
         let Some(bytes) = script.files.get(&wanted.path) else { return Ok(None) };
         let start = usize::try_from(wanted.offset_bytes).expect("small");
         Ok(Some(Box::new(Cursor::new(bytes[start.min(bytes.len())..].to_vec()))))

@@ -31,7 +31,7 @@ impl Served {
         Self { address, stop: Some(stop), serving }
     }
 
-    async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         drop(self.stop.take());
         self.serving.await.expect("ended in order");
     }
@@ -57,7 +57,7 @@ async fn batches_arrive_as_they_were_sent_to_each_subscriber() {
     let (_folder, _served, client) = unix(source.clone()).await;
     let mut streams = Vec::new();
     for _ in 0..3 {
-        streams.push(client.subscribe(Some(at(0)), "host").await.expect("subscribed"));
+        streams.push(client.subscribe(Some(at(0)), "host", &[]).await.expect("subscribed"));
     }
     let large = vec![3; 200 * 1024];
     let puts = (0..20).map(|n| treesync::model::Put { inline: Some(large.clone().into()), ..put(&format!("large-{n:02}"), file(&large)) });
@@ -102,7 +102,7 @@ async fn bytes_arrive_checked_and_missing_ones_are_gone() {
 async fn a_receipt_waits_until_each_attached_copy_has_the_change_durably() {
     let source = Scripted::default();
     let (_folder, _served, client) = unix(source).await;
-    let _stream = client.subscribe(None, "host").await.expect("subscribed");
+    let _stream = client.subscribe(None, "host", &[]).await.expect("subscribed");
     let copy = |name: &str, durable| CopyState { name: name.to_owned(), visible: Some(at(1)), durable, problem: None };
     client.acknowledge("host", &[copy("/a", Some(at(1))), copy("/b", None)]).await.expect("noted");
     let early = client.push(&path("x"), false, Duration::ZERO).await.expect("pushed");
@@ -139,7 +139,7 @@ async fn ends_without_a_version_in_both_part_with_a_clear_message() {
 #[tokio::test]
 async fn a_server_that_stops_ends_its_streams_and_removes_its_socket() {
     let (folder, served, client) = unix(Scripted::default()).await;
-    let mut stream = client.subscribe(None, "host").await.expect("subscribed");
+    let mut stream = client.subscribe(None, "host", &[]).await.expect("subscribed");
     served.stop().await;
     let end = tokio::time::timeout(LONG, stream.next()).await.expect("in time");
     assert!(!matches!(end, Ok(Some(_))), "{end:?}");
@@ -182,7 +182,7 @@ async fn ends_with_certificates_of_one_authority_understand_each_other() {
     source.step(Step::InSync(at(3)));
     let publisher = Served::start(source, tcp(), Some(&server)).await;
     let client = Client::connect(&publisher.address, Some(&peer)).await.expect("trusted");
-    let mut stream = client.subscribe(None, "host").await.expect("subscribed");
+    let mut stream = client.subscribe(None, "host", &[]).await.expect("subscribed");
     assert_eq!(stream.next().await.expect("true"), Some(Message::InSync(at(3))));
 }
 

@@ -1,0 +1,15 @@
+//! The copies of a host follow one source: received once, applied to each, acknowledged.
+//!
+//! Each copy has a thread. Copies that are at comparable points share a lane, which is one stream; those that have
+//! caught up end in one main lane. A copy that fails leaves its lane, is opened again after a wait, and comes back in
+//! a lane of its own, so that it never holds up the others; until then it serves what it has.
+
+mod contents;
+mod lane;
+mod plan;
+mod supervisor;
+mod worker;
+
+pub use contents::{FetchError, SharedContents};
+pub use supervisor::{Notice, Settings, run};
+pub use worker::{Fault, Open, Replica};

@@ -1,0 +1,182 @@
+//! One thread for each copy: it alone touches the copy, in the order of its orders.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::contents::SharedContents;
+use super::plan::CopyId;
+use crate::model::{Batch, ManifestPart, Position};
+
+/// Orders that wait for a copy. Enough that a short delay of one copy does not delay the others; few enough that the
+/// bytes for them fit in memory.
+const ORDERS_AHEAD: usize = 8;
+
+/// Why a copy does not take a step.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The source has newer bytes by now. Nothing is wrong with the copy: ask again from where it is.
+    #[error("the source no longer has bytes of {0}")]
+    Gone(String),
+    /// The copy cannot, or its marker is not what it should be; the text names it.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What a session does with a copy. All calls block. After a fault the copy is dropped and opened again.
+pub trait Replica: Send {
+    /// Where it is; none when it was never in sync.
+    fn position(&self) -> Option<Position>;
+    /// Applies changes; visible when it returns.
+    fn apply(&mut self, batch: &Batch, contents: &SharedContents) -> Result<(), Fault>;
+    /// Compares a part of itself with a part of a manifest, and repairs what differs. Parts come in order.
+    fn reconcile(&mut self, part: &ManifestPart, contents: &SharedContents) -> Result<(), Fault>;
+    /// Makes all durable that was applied.
+    fn make_durable(&mut self) -> Result<(), Fault>;
+}
+
+/// Opens a copy, and recovers it.
+pub type Open = Box<dyn FnMut() -> Result<Box<dyn Replica>, Fault> + Send>;
+
+/// What a worker is to do.
+pub(super) enum Order {
+    /// Drop the copy, open it anew, and say where it is.
+    Open,
+    /// Apply changes that came on a lane.
+    Apply { lane: u64, batch: Arc<Batch>, contents: Arc<SharedContents> },
+    /// Compare with a part of a manifest that came on a lane.
+    Reconcile { lane: u64, part: Arc<ManifestPart>, contents: Arc<SharedContents> },
+    /// Say that all before is done.
+    Tell(oneshot::Sender<()>),
+    /// Say that the copy is in sync when all before is done.
+    InSync { lane: u64, position: Position },
+}
+
+/// What a worker says.
+#[derive(Debug)]
+pub(super) enum Said {
+    Opened(Option<Position>),
+    Visible(Position),
+    Durable(Position),
+    InSync(Position),
+    /// The copy is out of its lane and closed.
+    Fault(Fault),
+}
+
+/// How the rest of the session speaks to a worker. A copy is in one lane at a time: orders of another are dropped.
+#[derive(Clone)]
+pub(super) struct Seat {
+    pub(super) id: CopyId,
+    pub(super) orders: mpsc::Sender<Order>,
+    lane: Arc<AtomicU64>,
+}
+
+impl Seat {
+    pub(super) fn is_in(&self, lane: u64) -> bool {
+        self.lane.load(Ordering::Acquire) == lane
+    }
+
+    /// Moves the copy from one lane to another; false when it is not in the first, since others move copies too.
+    pub(super) fn change(&self, from: u64, to: u64) -> bool {
+        self.lane.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+/// No lane has this number.
+pub(super) const NO_LANE: u64 = 0;
+
+/// Starts the thread of a copy. It ends when all of its seats are dropped, after the order that it is at.
+pub(super) fn start(id: CopyId, open: Open, said: mpsc::UnboundedSender<(CopyId, Said)>) -> std::io::Result<(Seat, JoinHandle<()>)> {
+    let (sender, orders) = mpsc::channel(ORDERS_AHEAD);
+    let lane = Arc::new(AtomicU64::new(NO_LANE));
+    let seat = Seat { id, orders: sender, lane: lane.clone() };
+    let worker = Worker { id, open, said, orders, lane, replica: None, undurable: None };
+    let thread = std::thread::Builder::new().name(format!("treesync-copy-{id}")).spawn(move || worker.run())?;
+    Ok((seat, thread))
+}
+
+struct Worker {
+    id: CopyId,
+    open: Open,
+    said: mpsc::UnboundedSender<(CopyId, Said)>,
+    orders: mpsc::Receiver<Order>,
+    lane: Arc<AtomicU64>,
+    replica: Option<Box<dyn Replica>>,
+    /// Applied, and perhaps lost by a loss of power.
+    undurable: Option<Position>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while let Some(order) = self.orders.blocking_recv() {
+            let done = self.obey(order).and_then(|()| self.settle());
+            if let Err(fault) = done {
+                self.lane.store(NO_LANE, Ordering::Release);
+                self.replica = None;
+                self.undurable = None;
+                self.say(Said::Fault(fault));
+            }
+        }
+        // Nobody waits for the answer any more; the copy is in order either way.
+        drop(self.make_durable());
+    }
+
+    fn obey(&mut self, order: Order) -> Result<(), Fault> {
+        match order {
+            Order::Open => {
+                self.replica = None;
+                let replica = (self.open)()?;
+                self.say(Said::Opened(replica.position()));
+                self.replica = Some(replica);
+                Ok(())
+            }
+            Order::Apply { lane, batch, contents } => self.with(lane, |replica| replica.apply(&batch, &contents)),
+            Order::Reconcile { lane, part, contents } => self.with(lane, |replica| replica.reconcile(&part, &contents)),
+            Order::Tell(done) => {
+                // Who asked may be gone.
+                done.send(()).ok();
+                Ok(())
+            }
+            Order::InSync { lane, position } => {
+                if self.lane.load(Ordering::Acquire) == lane && self.replica.is_some() {
+                    self.make_durable()?;
+                    self.say(Said::InSync(position));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn with(&mut self, lane: u64, change: impl FnOnce(&mut dyn Replica) -> Result<(), Fault>) -> Result<(), Fault> {
+        let Some(replica) = self.replica.as_deref_mut().filter(|_| self.lane.load(Ordering::Acquire) == lane) else { return Ok(()) };
+        let before = replica.position();
+        change(replica)?;
+        let after = replica.position();
+        if let Some(position) = after.filter(|_| after != before) {
+            self.undurable = Some(position);
+            self.say(Said::Visible(position));
+        }
+        Ok(())
+    }
+
+    /// Makes durable what is applied, unless more is to come at once: one flush then serves both.
+    fn settle(&mut self) -> Result<(), Fault> {
+        if self.orders.is_empty() { self.make_durable() } else { Ok(()) }
+    }
+
+    fn make_durable(&mut self) -> Result<(), Fault> {
+        if let (Some(position), Some(replica)) = (self.undurable, self.replica.as_deref_mut()) {
+            replica.make_durable()?;
+            self.undurable = None;
+            self.say(Said::Durable(position));
+        }
+        Ok(())
+    }
+
+    fn say(&self, said: Said) {
+        // A session that has ended does not listen.
+        drop(self.said.send((self.id, said)));
+    }
+}
