@@ -112,6 +112,9 @@ pub struct World {
     /// How far back reads may look.
     #[serde(skip)]
     retention_ms: u64,
+    /// When the past was forgotten last.
+    #[serde(skip)]
+    forgot: Timestamp,
     #[serde(skip)]
     dirty: Option<Dirty>,
     #[serde(skip)]
@@ -187,6 +190,7 @@ impl World {
             view: View::default(),
             answered: 0,
             retention_ms: 0,
+            forgot: Timestamp::UNIX_EPOCH,
             dirty: None,
             last_call: None,
         }

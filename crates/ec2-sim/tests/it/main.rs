@@ -12,6 +12,7 @@ mod invariants;
 mod journal;
 mod metadata;
 mod queries;
+mod rules;
 mod signing;
 mod state_file;
 mod wire;

@@ -19,7 +19,9 @@ impl World {
 
     /// Makes every transition that is due at `now`.
     pub(in crate::world) fn catch_up(&mut self, now: Timestamp) {
+        self.clock = self.clock.max(now);
         self.strike(now);
+        self.forget_past(now);
         loop {
             let changed = self.due(now).iter().fold(false, |changed, id| self.transition(id, now) | changed);
             self.keep(now);

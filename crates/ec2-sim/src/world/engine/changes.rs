@@ -163,12 +163,22 @@ impl World {
     pub(in crate::world) fn note_retention(&mut self) {
         let windows = self.rules.consistency;
         self.retention_ms = windows.ids_ms.max(windows.lists_ms).max(self.longest_staleness());
+        if self.retention_ms == 0 {
+            self.forget_until(Timestamp::MAX);
+        }
     }
 
-    /// Forgets what no read can look back to any more.
+    /// Forgets what no read can look back to any more. Looks only once in a while, since it looks at all of it.
     pub(in crate::world) fn forget_past(&mut self, now: Timestamp) {
         let age = SignedDuration::from_millis(i64::try_from(self.retention_ms).unwrap_or(i64::MAX));
-        let oldest = if self.retention_ms == 0 { Timestamp::MAX } else { now.checked_sub(age).unwrap_or(Timestamp::MIN) };
+        if self.retention_ms == 0 || now.duration_since(self.forgot) < age {
+            return;
+        }
+        self.forgot = now;
+        self.forget_until(now.checked_sub(age).unwrap_or(Timestamp::MIN));
+    }
+
+    fn forget_until(&mut self, oldest: Timestamp) {
         self.volumes.forget_past(oldest);
         self.snapshots.forget_past(oldest);
         self.instances.forget_past(oldest);
