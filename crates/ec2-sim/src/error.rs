@@ -64,6 +64,12 @@ pub enum Error {
         /// What is wrong with it, with the number of the fault.
         problem: String,
     },
+    /// The rules cannot be changed so.
+    #[error("the rules: {0}")]
+    Rules(String),
+    /// A volume cannot be imported.
+    #[error("the volume cannot be imported: {0}")]
+    Import(String),
     /// The account cannot be written down.
     #[error("the account cannot be made JSON: {0}")]
     Unwritable(serde_json::Error),

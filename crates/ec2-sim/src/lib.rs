@@ -16,6 +16,8 @@ mod disk;
 mod error;
 mod iam;
 mod imds;
+mod import;
+mod rule_changes;
 mod script;
 mod server;
 mod shell;

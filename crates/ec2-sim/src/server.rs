@@ -17,6 +17,7 @@ use crate::disk::Disk;
 use crate::error::Error;
 use crate::iam::Credentials;
 use crate::imds;
+use crate::rule_changes;
 use crate::script::Script;
 use crate::shell::Shell;
 use crate::store::{Store, Stored};
@@ -45,6 +46,8 @@ pub struct Options {
     pub imds: Option<IpAddr>,
     /// The file of faults that happen by the clock or by the count of calls; none without it.
     pub faults: Option<PathBuf>,
+    /// The file of rules that differ from those of the profile; none without it.
+    pub rules: Option<PathBuf>,
     /// The file of access keys and their policies; without one every request is let in, signed or not.
     pub credentials: Option<PathBuf>,
 }
@@ -62,6 +65,7 @@ impl Options {
             admin_listen: None,
             imds: None,
             faults: None,
+            rules: None,
             credentials: None,
         }
     }
@@ -190,6 +194,7 @@ fn open(options: &Options) -> Result<Shell, Error> {
     } else {
         tracing::info!("no credentials file: every request is let in, signed or not");
     }
+    let rules = options.rules.as_deref().map(rule_changes::load).transpose()?;
     let store = Store::open(&options.data)?;
     let new = || Stored {
         world: World::new(Settings { region: options.region.clone(), profile: options.profile, seed: options.seed.unwrap_or_else(seed) }),
@@ -197,6 +202,10 @@ fn open(options: &Options) -> Result<Shell, Error> {
     };
     let Stored { mut world, ahead_ms } = store.load()?.unwrap_or_else(new);
     world.configure(&options.region, options.profile);
+    if let Some(wanted) = rules {
+        let changed = rule_changes::changed(world.rules(), &wanted)?;
+        world.set_rules(changed);
+    }
     world.distrust_devices();
     world.track_changes();
     let disk = options.data_plane.then(|| Disk::open(&options.data)).transpose()?;
@@ -207,7 +216,7 @@ fn open(options: &Options) -> Result<Shell, Error> {
 }
 
 /// A seed of its own for each new account, so that the ids of two folders differ.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let now = Timestamp::now().as_nanosecond().to_le_bytes();
     let mut low = [0; 8];
     low.copy_from_slice(&now[..8]);

@@ -13,11 +13,13 @@ use crate::disk::{Disk, Progress};
 use crate::error::Error;
 use crate::iam::{self, AccessKey, Credentials};
 use crate::imds::Endpoints;
+use crate::import::Import;
+use crate::rule_changes;
 use crate::script::Script;
 use crate::sigv4::{self, SignedRequest};
 use crate::store::Store;
 use crate::world::fault::Fault;
-use crate::world::{ApiError, Call, Effect, Reply, SnapshotPhase, VolumePhase, World};
+use crate::world::{ApiError, Call, Effect, Reply, Rules, SnapshotPhase, VolumePhase, World};
 
 /// How often to look while something moves.
 const TICK: Duration = Duration::from_millis(20);
@@ -124,6 +126,46 @@ impl Shell {
         drop(world);
         self.work.notify_one();
         saved.map(|()| id).map_err(|error| ApiError::new("InternalError", error.to_string()))
+    }
+
+    /// Changes the rules that are named, and returns them all.
+    pub(crate) async fn change_rules(&self, wanted: &serde_json::Value) -> Result<Rules, Error> {
+        let mut world = self.world.lock().await;
+        let rules = rule_changes::changed(world.rules(), wanted)?;
+        world.set_rules(rules.clone());
+        self.save(&mut world).await?;
+        Ok(rules)
+    }
+
+    /// Makes a volume with the content of a folder, and returns its id.
+    pub(crate) async fn import(&self, import: Import) -> Result<String, Error> {
+        let Some(disk) = self.disk.clone() else {
+            return Err(Error::Import("the simulator runs without files and devices (--no-data)".to_owned()));
+        };
+        let preparing = Arc::clone(&disk);
+        let (import, prepared) = match tokio::task::spawn_blocking(move || {
+            let prepared = import.prepare(&preparing);
+            (import, prepared)
+        })
+        .await
+        {
+            Ok((import, prepared)) => (import, prepared?),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        // Nothing is filled while the world is held: the image is there before its volume is looked for.
+        let mut world = self.world.lock().await;
+        let before = world.clone();
+        let made = import.finish(&mut world, self.now(), &disk, &prepared);
+        let stored = match made {
+            Ok(id) => self.save(&mut world).await.map(|()| id),
+            failed => failed,
+        };
+        if stored.is_err() {
+            *world = before;
+        }
+        drop(world);
+        self.work.notify_one();
+        stored
     }
 
     /// Carries a call out with what the injected faults do to it on its way: late, twice, or without an answer.

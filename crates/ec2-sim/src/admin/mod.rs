@@ -4,14 +4,16 @@
 
 mod clock;
 mod faults;
+mod rules;
 mod state;
+mod volumes;
 
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -25,7 +27,9 @@ pub(crate) fn router(shell: Arc<Shell>) -> Router {
     let changing = reading()
         .route("/clock", get(clock::clock).post(clock::advance))
         .route("/faults", get(faults::list).post(faults::inject).delete(faults::withdraw_all))
-        .route("/faults/{id}", delete(faults::withdraw));
+        .route("/faults/{id}", delete(faults::withdraw))
+        .route("/rules", get(rules::show).post(rules::change))
+        .route("/volumes", post(volumes::import));
     Router::new().nest("/_sim", changing).fallback(nothing).with_state(shell)
 }
 

@@ -54,7 +54,8 @@ fn write_partial(file: &Path, write: impl FnOnce(&File) -> std::io::Result<()>) 
     Ok(partial)
 }
 
-fn publish(partial: &Path, file: &Path) -> Result<(), Error> {
+/// Puts a finished file in its place; on return the disk knows its name.
+pub(super) fn publish(partial: &Path, file: &Path) -> Result<(), Error> {
     fs::rename(partial, file).map_err(io("create", file))?;
     let folder = file.parent().unwrap_or(Path::new("."));
     let open = File::open(folder).map_err(io("open", folder))?;

@@ -62,7 +62,7 @@ pub(crate) fn down(folder: &Path, force: bool) -> Result<DownReport, Error> {
 }
 
 /// Unmounts in the mount namespace of the process that sees the mount.
-fn unmount(mount: &Mount) -> Result<(), Error> {
+pub(super) fn unmount(mount: &Mount) -> Result<(), Error> {
     let target = mount.process.to_string();
     loops::run(Command::new("nsenter").args(["--target", &target, "--mount", "umount", "--lazy"]).arg(&mount.point)).map(drop)
 }

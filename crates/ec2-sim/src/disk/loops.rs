@@ -139,6 +139,16 @@ pub(crate) fn follow_size(device: &LoopDevice) -> Result<(), Error> {
     run(Command::new("losetup").arg("--set-capacity").arg(device.node())).map(drop)
 }
 
+/// As [`run`], and says which package to install when there is no such program.
+pub(crate) fn run_of_package(command: &mut Command, package: &str) -> Result<String, Error> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let is_there = std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(&program).exists()));
+    if !is_there {
+        return Err(Error::Command { command: program, message: format!("there is no such program: install the package {package}") });
+    }
+    run(command)
+}
+
 /// Runs a program and returns what it printed.
 pub(crate) fn run(command: &mut Command) -> Result<String, Error> {
     let failed = |command: &Command, message: String| Error::Command { command: format!("{command:?}").replace('"', ""), message };

@@ -3,6 +3,8 @@
 mod copy;
 mod devices;
 mod down;
+mod gc;
+mod import;
 mod layout;
 mod loops;
 mod mounts;
@@ -11,9 +13,11 @@ mod reconcile;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use down::down;
+pub(crate) use gc::gc;
+pub(crate) use import::{Filesystem, Prepared};
 pub(crate) use layout::Layout;
 pub(crate) use loops::{LoopDevice, below as loops_below};
 pub(crate) use reconcile::names;
@@ -126,10 +130,15 @@ impl Disk {
         copy::clone(&volume, &self.layout.snapshot(snapshot_id), size)
     }
 
+    /// Held while a free loop device is looked for.
+    fn one_at_a_time(&self) -> MutexGuard<'_, ()> {
+        self.attaching.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn attach(&self, volume_id: &str, instance_id: &str, nvme_index: u32) -> Result<(), Error> {
         let file = self.layout.volume(volume_id);
         let device = {
-            let _one = self.attaching.lock().unwrap_or_else(PoisonError::into_inner);
+            let _one = self.one_at_a_time();
             loops::attach(&file)?
         };
         devices::show(&self.layout, instance_id, nvme_index, volume_id, &device)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use super::layout::device_name;
 use super::{Disk, devices, loops};
@@ -16,6 +17,9 @@ impl Disk {
     /// What it wants and lacks is made afterwards, as the effects it owes. Whole
     /// images are never removed here, even those that no volume names.
     pub(crate) fn remove_strays(&self, world: &World) -> Result<(), Error> {
+        for folder in [self.layout.volumes(), self.layout.snapshots()] {
+            remove_partial(&folder)?;
+        }
         for device in loops::below(self.layout.root())? {
             let wanted =
                 world.volumes().values().any(|volume| volume.attachment.is_some() && self.layout.volume(&volume.id) == device.file);
@@ -23,9 +27,6 @@ impl Disk {
                 tracing::info!(device = device.name, file = %device.file.display(), "removing a loop device that no attachment wants");
                 loops::detach(&device)?;
             }
-        }
-        for folder in [self.layout.volumes(), self.layout.snapshots()] {
-            remove_partial(&folder)?;
         }
         self.remove_stray_devices(world)
     }
@@ -59,10 +60,20 @@ fn remove_partial(folder: &Path) -> Result<(), Error> {
     for name in names(folder)? {
         let path = folder.join(name);
         if path.extension() == Some(OsStr::new("partial")) {
-            super::remove(&path)?;
+            remove_half_made(&path)?;
         }
     }
     Ok(())
+}
+
+/// Removes a half-made file, or the mount point of one.
+pub(super) fn remove_half_made(path: &Path) -> Result<(), Error> {
+    if !path.is_dir() {
+        return super::remove(path);
+    }
+    // Whether it was mounted does not matter: the removal refuses what still is.
+    drop(loops::run(Command::new("umount").arg("--lazy").arg(path)));
+    fs::remove_dir(path).map_err(io("remove", path))
 }
 
 /// The names in a folder; none when it does not exist.

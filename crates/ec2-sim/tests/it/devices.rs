@@ -16,7 +16,7 @@ use crate::http::Answer;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Whether the test can run; says why not.
-fn is_root(test: &str) -> bool {
+pub(crate) fn is_root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     assert!(root || std::env::var("CI").as_deref() != Ok("true"), "{test} needs root, and CI must not skip it");
     if !root {
@@ -120,11 +120,11 @@ impl Drop for Simulator {
     }
 }
 
-fn program() -> Command {
+pub(crate) fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_ec2-sim"))
 }
 
-fn serve(folder: &Path) -> (Child, SocketAddr) {
+pub(crate) fn serve(folder: &Path) -> (Child, SocketAddr) {
     let mut command = program();
     command.args(["serve", "--listen", "127.0.0.1:0", "--profile", "instant", "--log", "error", "--data"]);
     let mut child = command.arg(folder).stdout(Stdio::piped()).spawn().unwrap();
@@ -134,7 +134,7 @@ fn serve(folder: &Path) -> (Child, SocketAddr) {
     (child, address.parse().unwrap())
 }
 
-fn loops(folder: &Path) -> Vec<(PathBuf, String)> {
+pub(crate) fn loops(folder: &Path) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/sys/block").unwrap() {
         let entry = entry.unwrap();
@@ -146,7 +146,7 @@ fn loops(folder: &Path) -> Vec<(PathBuf, String)> {
     found
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "gave up waiting until {what}");
@@ -278,7 +278,7 @@ fn after_a_crash_and_a_reboot_the_devices_are_there_again() {
     assert_eq!(simulator.loops().len(), 1, "the stray device is gone");
 }
 
-fn losetup(arguments: &[&str]) {
+pub(crate) fn losetup(arguments: &[&str]) {
     assert!(Command::new("losetup").args(arguments).status().unwrap().success());
 }
 

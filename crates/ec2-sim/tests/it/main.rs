@@ -7,6 +7,7 @@ mod account;
 mod admin;
 mod devices;
 mod faults;
+mod folders;
 mod http;
 mod invariants;
 mod journal;

@@ -1,17 +1,19 @@
-//! The command line: serve, down, report.
+//! The command line: serve, down, gc, report, import-volume.
+
+mod folder;
+mod import;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::audit::audit_folder;
-use crate::disk;
 use crate::{Options, Profile, Server};
+use import::ImportVolume;
 
 /// A simulator of AWS EC2 for work with EBS volumes.
 ///
@@ -49,6 +51,27 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Find what a dead simulator left in a data folder and no account wants.
+    ///
+    /// Loop devices and their mounts, half-made files, images of no volume or snapshot, device
+    /// trees of no instance. It only lists them, unless told to delete. Refuses while a simulator
+    /// runs on the folder, and when the state file is damaged.
+    Gc {
+        /// The data folder.
+        #[arg(long = "data-dir", visible_alias = "data", value_name = "FOLDER")]
+        data: PathBuf,
+        /// Remove what was found.
+        #[arg(long, conflicts_with = "dry_run")]
+        delete: bool,
+        /// Only list; this is what happens without --delete too.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Make a volume that is filled with the content of a folder, and print its id. Needs root.
+    #[command(after_help = "Examples:\n  \
+        ec2-sim import-volume --from ./images --fs xfs --data-dir /tmp/ec2 --tag Name=source\n  \
+        ec2-sim import-volume --from ./images --fs ext4 --admin 127.0.0.1:4598 --size-gib 20")]
+    ImportVolume(ImportVolume),
     /// Print what the account holds, what was called, and whether it is in order; exit with 1 when not.
     ///
     /// Reads only, so it may run beside a simulator.
@@ -102,6 +125,9 @@ struct Serve {
     ///     inject: {fault: error, calls: {action: AttachVolume}, times: 2, code: InternalError}
     #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     faults: Option<PathBuf>,
+    /// File of rules that differ from those of the profile, in YAML or JSON; `/_sim/rules` shows them all.
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
     /// File of access keys and their policies, in YAML or JSON. Without it any credentials will do.
     ///
     /// With it a request must be signed by one of the keys (`AuthFailure`), and the key's policies
@@ -125,8 +151,10 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Serve(arguments) => serve(arguments).await,
-            Command::Down { data, force } => down(&data, force),
-            Command::Report { data, json } => report(&data, json),
+            Command::Down { data, force } => folder::down(&data, force),
+            Command::Gc { data, delete, dry_run: _ } => folder::gc(&data, delete),
+            Command::ImportVolume(arguments) => arguments.run().await,
+            Command::Report { data, json } => folder::report(&data, json),
         }
     }
 }
@@ -148,6 +176,7 @@ async fn serve(arguments: Serve) -> anyhow::Result<ExitCode> {
         admin_listen: arguments.admin_listen,
         imds: arguments.imds,
         faults: arguments.faults,
+        rules: arguments.rules,
         credentials: arguments.credentials,
     })
     .await?;
@@ -163,37 +192,4 @@ async fn serve(arguments: Serve) -> anyhow::Result<ExitCode> {
     }
     server.shutdown().await?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn down(data: &Path, force: bool) -> anyhow::Result<ExitCode> {
-    ensure!(data.is_dir(), "there is no data folder {}", data.display());
-    let report = disk::down(data, force)?;
-    let mut out = std::io::stdout();
-    if !report.mounted.is_empty() {
-        writeln!(out, "Nothing was changed: these volumes are still mounted.")?;
-        for (device, mount) in &report.mounted {
-            let file = device.file.file_stem().unwrap_or_default().display();
-            writeln!(out, "  {file} ({}) on {} (seen by process {})", device.name, mount.point, mount.process)?;
-        }
-        writeln!(out, "Unmount them, or use --force to unmount them lazily.")?;
-        return Ok(ExitCode::FAILURE);
-    }
-    writeln!(out, "{} loop devices removed", report.removed.len())?;
-    if report.left.is_empty() {
-        return Ok(ExitCode::SUCCESS);
-    }
-    writeln!(out, "still held open by a process: {}; they go when it ends", report.left.join(", "))?;
-    Ok(ExitCode::FAILURE)
-}
-
-fn report(data: &Path, json: bool) -> anyhow::Result<ExitCode> {
-    let audit = audit_folder(data)?.with_context(|| format!("{} holds no account", data.display()))?;
-    let mut out = std::io::stdout();
-    if json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&audit)?)?;
-    } else {
-        write!(out, "{audit}")?;
-    }
-    let clean = audit.is_clean();
-    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
