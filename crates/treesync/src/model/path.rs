@@ -85,6 +85,11 @@ impl TreePath {
         self.0.is_empty()
     }
 
+    /// Whether it is `lost+found` in the root, or below: there e2fsck(8) puts what it finds, and it belongs to each filesystem.
+    pub fn is_in_lost_and_found(&self) -> bool {
+        self.names().next() == Some(b"lost+found")
+    }
+
     /// Its components from the root; none for the root.
     pub fn names(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.0.split(|byte| *byte == b'/').filter(|name| !name.is_empty())

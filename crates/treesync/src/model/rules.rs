@@ -16,7 +16,8 @@ pub struct RulesError {
     pub reason: String,
 }
 
-/// Choices that make [`Rules`]. The default carries everything but what is about the security of one host.
+/// Choices that make [`Rules`]. The default carries everything but what is about the security of one host, and `lost+found`
+/// in the root, which belongs to each filesystem.
 ///
 /// A pattern without a slash matches a name at any depth; one with a slash is a path from the root, with or without a
 /// leading slash. `*` and `?` do not match a slash, `**` does. What is below a match is matched as well. To keep a
@@ -72,15 +73,15 @@ impl Rules {
 
     /// Whether the source sends a path. The root always travels.
     pub fn travels(&self, path: &TreePath) -> bool {
-        !matches(&self.exclude, path)
+        !matches(&self.exclude, path) && !path.is_in_lost_and_found()
     }
 
     /// Whether a path on a copy is none of our business: it is neither written nor removed.
     pub fn is_kept_on_copy(&self, path: &TreePath) -> bool {
-        matches(&self.exclude, path) || matches(&self.preserve, path)
+        matches(&self.exclude, path) || matches(&self.preserve, path) || path.is_in_lost_and_found()
     }
 
-    /// Whether [`Rules::is_kept_on_copy`] is false for every path.
+    /// Whether there are no patterns, so that at most `lost+found` is kept.
     pub fn keeps_nothing(&self) -> bool {
         self.exclude.is_empty() && self.preserve.is_empty()
     }
@@ -152,6 +153,7 @@ mod tests {
         assert!(stay.iter().all(|text| !rules.travels(&path(text))));
         assert!(["a.tmpx", "caches", "a/b"].iter().all(|text| rules.travels(&path(text))));
         assert!(rules.travels(&TreePath::root()));
+        assert!(!rules.travels(&path("lost+found/x")) && rules.travels(&path("a/lost+found")));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod xattr;
 pub use error::TreeError;
 pub use extent::{BLOCK_BYTES, DataExtents, hash_sparse};
 pub use lookup::{DIRECTORIES_HELD_OPEN, Lookup};
+pub(crate) use lookup::{open_below, own_path};
 pub use read::Reading;
 pub use root::{Filesystem, Root};
 pub use stat::{Identity, NodeKind, Stat};

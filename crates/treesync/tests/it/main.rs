@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test, as it should")]
 
+mod apply_batch;
+mod apply_hostile;
+mod apply_refusals;
+mod apply_repair;
 mod certificates;
 mod copy_model;
 mod index_history;

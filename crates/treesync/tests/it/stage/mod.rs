@@ -1,5 +1,7 @@
 //! Builders and scenery of the tests.
 
+pub mod source;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

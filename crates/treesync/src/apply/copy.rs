@@ -1,0 +1,383 @@
+//! A copy: opened, recovered, changed batch by batch.
+
+use super::contents::Contents;
+use super::error::{CopyError, Problem};
+use super::hidden::intent::{Intent, MOST_BYTES};
+use super::hidden::{Home, Marker, MarkerState, marker};
+use super::observer::{Observer, Step, Unobserved};
+use super::plan::{Given, Make, Plan, plan};
+use super::publish::Publisher;
+use super::stage::{Staged, room, stage};
+use crate::model::{Batch, Position, Rules, TreePath};
+use crate::tree::Root;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Names that one apply removes from the trash at most, so that the removal of a large tree does not delay what follows.
+/// About a tenth of a second on ext4 and XFS.
+const TRASH_PER_APPLY: usize = 5_000;
+/// Applies that sync file by file, before the filesystem as a whole is tried again.
+const APPLIES_BY_FILE: u32 = 16;
+
+/// How a copy is to be kept.
+#[derive(Clone)]
+pub struct CopyOptions {
+    /// What may be written, and what the copy keeps.
+    pub rules: Arc<Rules>,
+    /// Take over a directory that has files and no marker. It must then be compared with the source and repaired.
+    pub adopt: bool,
+    /// Longest time that `syncfs` may take. It writes everybody's data on that filesystem; once it took longer, the next
+    /// applies make durable only what is ours, file by file.
+    pub sync_budget: Duration,
+    /// Told of every step.
+    pub observer: Arc<dyn Observer>,
+}
+
+impl Default for CopyOptions {
+    fn default() -> Self {
+        let observer = Arc::new(Unobserved);
+        Self { rules: Arc::default(), adopt: false, sync_budget: Duration::from_millis(500), observer }
+    }
+}
+
+/// What an apply did. Visible to every reader of the copy; durable after [`Copy::make_durable`].
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Applied {
+    /// New inodes and links that were made.
+    pub staged: u64,
+    /// Operations that were published.
+    pub operations: u64,
+    /// Bytes that came from the source.
+    pub received_bytes: u64,
+    /// Bytes that the copy had elsewhere.
+    pub local_bytes: u64,
+    /// Paths that the rules keep on the copy, and that were left alone.
+    pub kept: u64,
+}
+
+/// A copy that this process owns. Dropping it gives the lock back; nothing is lost.
+pub struct Copy {
+    root: Root,
+    home: Home,
+    options: CopyOptions,
+    marker: Option<Marker>,
+    /// Why no position can be believed.
+    unusable: Option<String>,
+    /// An intent that is not done.
+    pending: Option<Intent>,
+    is_empty: bool,
+    has_trash: bool,
+    by_file: u32,
+}
+
+impl Copy {
+    /// Takes a directory over, and finishes what a crash interrupted. Makes the hidden directory if it is missing.
+    /// Blocks; when it returns, what was redone is visible and durable.
+    ///
+    /// # Errors
+    /// It is locked, has foreign content, or a disk fails. Of what only a repair can mend, [`Copy::unusable`] tells.
+    pub fn open(root: Root, options: CopyOptions) -> Result<Self, CopyError> {
+        let path = root.path().to_owned();
+        Self::open_inner(root, options).map_err(|problem| CopyError { copy: path, problem })
+    }
+
+    fn open_inner(root: Root, options: CopyOptions) -> Result<Self, Problem> {
+        let is_marked = rustix::fs::statat(&root, crate::model::RESERVED_NAME, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        let first = foreign_name(&root)?;
+        if let (Some(first), false, false) = (&first, is_marked, options.adopt) {
+            return Err(Problem::Foreign(first.clone()));
+        }
+        let home = Home::open(&root)?;
+        let (marker, unusable) = match marker::read(&root, &home)? {
+            Ok(marker) => (marker, None),
+            Err(reason) => (None, Some(reason.to_owned())),
+        };
+        if let (Some(first), None, None, false) = (&first, &marker, &unusable, options.adopt) {
+            return Err(Problem::Foreign(first.clone()));
+        }
+        let is_empty = first.is_none();
+        let mut copy = Self { root, home, options, marker, unusable, pending: None, is_empty, has_trash: true, by_file: 0 };
+        copy.recover()?;
+        Ok(copy)
+    }
+
+    fn recover(&mut self) -> Result<(), Problem> {
+        let Some(Marker { state: MarkerState::Applying { intent }, .. }) = self.marker else {
+            self.home.clear_stage()?;
+            return self.home.remove("intent");
+        };
+        let stored = self.home.read("intent", MOST_BYTES)?.map(|bytes| Intent::decode(&bytes));
+        match stored {
+            Some(Ok((stored, checksum))) if checksum == intent => self.pending = Some(stored),
+            _ => {
+                self.unusable = Some("it was being changed, and what was to be done is lost".to_owned());
+                return Ok(());
+            }
+        }
+        match self.redo() {
+            Err(problem) if problem.is_cured_by_repair() => {
+                self.unusable = Some(format!("what a crash interrupted cannot be finished: {problem}"));
+                Ok(())
+            }
+            Err(problem) => Err(problem),
+            Ok(()) => self.sync_all(),
+        }
+    }
+
+    /// Finishes the pending intent.
+    fn redo(&mut self) -> Result<(), Problem> {
+        let Some(intent) = self.pending.take() else { return Ok(()) };
+        let result = self.publish(&intent, true).and_then(|()| self.finish(&intent.after));
+        if result.is_err() {
+            self.pending = Some(intent);
+            return result;
+        }
+        self.home.clear_stage()
+    }
+
+    /// What is stored on the copy; none when it was never synced.
+    pub fn marker(&self) -> Option<Marker> {
+        self.marker
+    }
+
+    /// Where the files of the copy are; none when it was never synced, or must be compared with a manifest.
+    /// Between two parts of a catch-up: where they were before it.
+    pub fn position(&self) -> Option<Position> {
+        let marker = self.marker.filter(|marker| self.unusable.is_none() && marker.state == MarkerState::Clean)?;
+        Some(marker.position)
+    }
+
+    /// Whether nothing was ever in it, so that a batch from generation 0 fits.
+    pub fn is_empty(&self) -> bool {
+        self.marker.is_none() && self.unusable.is_none() && self.is_empty
+    }
+
+    /// Why the copy has no position though it is not empty.
+    pub fn unusable(&self) -> Option<&str> {
+        self.unusable.as_deref()
+    }
+
+    /// The open tree.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The rules that it keeps to.
+    pub fn rules(&self) -> &Rules {
+        &self.options.rules
+    }
+
+    /// Applies a batch; what the copy has already is skipped. Visible when it returns. Nothing is changed on an error
+    /// before the first operation is published; after one later, the next call finishes it first.
+    ///
+    /// # Errors
+    /// The batch does not fit ([`Problem::NeedsManifest`], [`Problem::OtherSource`], [`Problem::Behind`]), its bytes do not
+    /// come, there is no room, or the copy was changed by somebody else.
+    pub fn apply(&mut self, batch: &Batch, contents: &dyn Contents) -> Result<Applied, CopyError> {
+        let result = self.apply_inner(batch, contents);
+        result.map_err(|problem| self.failed(problem))
+    }
+
+    fn apply_inner(&mut self, batch: &Batch, contents: &dyn Contents) -> Result<Applied, Problem> {
+        self.redo()?;
+        let given = self.given(batch)?;
+        if batch.to <= given.generation && self.marker.is_some() {
+            return Ok(Applied::default());
+        }
+        let generation = if batch.is_last_part { batch.to } else { given.generation };
+        let position = Position { source: batch.source, epoch: batch.epoch, generation };
+        let structure = given.structure.max(batch.to);
+        self.change(batch, contents, given, Marker { position, structure, state: MarkerState::Clean })
+    }
+
+    /// Where the copy is in the history of the batch.
+    fn given(&self, batch: &Batch) -> Result<Given, Problem> {
+        if let Some(reason) = &self.unusable {
+            return Err(Problem::NeedsManifest(reason.clone()));
+        }
+        let Some(marker) = self.marker else {
+            return match (self.is_empty, batch.from) {
+                (true, 0) => Ok(Given { generation: 0, structure: 0 }),
+                (true, from) => Err(Problem::Behind { at: 0, from }),
+                (false, _) => Err(Problem::NeedsManifest("it was adopted with files in it".to_owned())),
+            };
+        };
+        let Position { source, epoch, generation } = marker.position;
+        if marker.state == MarkerState::Repairing {
+            return Err(Problem::NeedsManifest("a comparison with the source was not finished".to_owned()));
+        }
+        if source != batch.source {
+            return Err(Problem::OtherSource { is: source, wanted: batch.source });
+        }
+        if epoch != batch.epoch {
+            return Err(Problem::NeedsManifest(format!("it is at epoch {epoch} and the source at {}", batch.epoch)));
+        }
+        if generation < batch.from {
+            return Err(Problem::Behind { at: generation, from: batch.from });
+        }
+        Ok(Given { generation, structure: marker.structure })
+    }
+
+    /// Applies what a comparison of this very copy with a manifest found, wherever the copy is. Put with a content
+    /// generation of 0: the copy has the bytes. Until the last part is applied the copy is at no position, since it is
+    /// between two states; then it is at `to`.
+    ///
+    /// # Errors
+    /// As [`Copy::apply`], but for positions.
+    pub fn repair(&mut self, batch: &Batch, contents: &dyn Contents) -> Result<Applied, CopyError> {
+        let result = self.repair_inner(batch, contents);
+        result.map_err(|problem| self.failed(problem))
+    }
+
+    fn repair_inner(&mut self, batch: &Batch, contents: &dyn Contents) -> Result<Applied, Problem> {
+        // An intent of before is of no use: the comparison saw what came of it, and says what is missing.
+        if self.pending.take().is_some() || self.unusable.is_some() {
+            self.mark(&Marker { state: MarkerState::Repairing, ..after_repair(batch) })?;
+            self.home.clear_stage()?;
+            self.home.remove("intent")?;
+        }
+        let mut after = after_repair(batch);
+        if !batch.is_last_part {
+            after.state = MarkerState::Repairing;
+        }
+        let applied = self.change(batch, contents, Given { generation: 0, structure: 0 }, after)?;
+        self.unusable = None;
+        Ok(applied)
+    }
+
+    /// Makes everything that is visible durable.
+    ///
+    /// # Errors
+    /// The disk failed. What was visible may be lost with the next crash; the copy then is where it was durable last.
+    pub fn make_durable(&mut self) -> Result<(), CopyError> {
+        let result = self.step(Step::MakeDurable).and_then(|()| self.sync_all());
+        result.map_err(|problem| self.failed(problem))
+    }
+
+    /// Removes up to `most` names of what was replaced or removed; whether all is gone. Readers do not see it.
+    pub fn empty_trash(&mut self, most: usize) -> Result<bool, CopyError> {
+        let result = self.home.empty_trash(most);
+        self.has_trash = !matches!(result, Ok(true));
+        result.map_err(|problem| self.failed(problem))
+    }
+
+    fn failed(&self, problem: Problem) -> CopyError {
+        CopyError { copy: self.root.path().to_owned(), problem }
+    }
+
+    fn step(&self, step: Step) -> Result<(), Problem> {
+        self.options.observer.before(step).map_err(Problem::Stopped)
+    }
+
+    fn mark(&mut self, marker: &Marker) -> Result<(), Problem> {
+        marker::write(&self.root, &self.home, marker)?;
+        self.marker = Some(*marker);
+        Ok(())
+    }
+
+    fn change(&mut self, batch: &Batch, contents: &dyn Contents, given: Given, after: Marker) -> Result<Applied, Problem> {
+        let plan = plan(&self.root, &self.options.rules, batch, given)?;
+        let mut applied = Applied { staged: plan.make.len() as u64, kept: plan.kept, ..Applied::default() };
+        if plan.acts.is_empty() && plan.make.is_empty() {
+            self.step(Step::MarkDone)?;
+            self.mark(&after)?;
+            return Ok(applied);
+        }
+        let (intent, staged) = self.prepare(&plan, batch, contents, after).inspect_err(|_| {
+            // The first failure is the one to tell; what stays in the stage is thrown away by the next open or apply.
+            let _ = self.home.clear_stage().and_then(|()| self.home.remove("intent"));
+        })?;
+        applied.received_bytes = staged.filled.received_bytes;
+        applied.local_bytes = staged.filled.local_bytes;
+        applied.operations = intent.operations.len() as u64;
+        if let Err(problem) = self.publish(&intent, false).and_then(|()| self.finish(&intent.after)) {
+            self.pending = Some(intent);
+            return Err(problem);
+        }
+        Ok(applied)
+    }
+
+    /// Everything up to the marker that says so: nothing is visible, all is durable.
+    fn prepare(&mut self, plan: &Plan, batch: &Batch, contents: &dyn Contents, after: Marker) -> Result<(Intent, Staged), Problem> {
+        if room::check(&self.root, plan, batch).is_err() && self.has_trash {
+            self.has_trash = !self.home.empty_trash(usize::MAX)?;
+        }
+        room::check(&self.root, plan, batch)?;
+        let place = (&self.root, &self.home, &*self.options.rules);
+        let staged = stage(place, plan, batch, contents, &*self.options.observer)?;
+        let intent = Intent { after, operations: staged.operations(plan, batch) };
+        self.step(Step::WriteIntent)?;
+        let (bytes, checksum) = intent.encode();
+        let file = self.home.write("intent", &bytes)?;
+        self.step(Step::Sync)?;
+        self.sync_prepared(plan, &file)?;
+        self.step(Step::MarkApplying)?;
+        let before = self.marker.unwrap_or(Marker { position: Position { generation: 0, ..after.position }, structure: 0, ..after });
+        self.mark(&Marker { state: MarkerState::Applying { intent: checksum }, ..before })?;
+        Ok((intent, staged))
+    }
+
+    fn sync_prepared(&mut self, plan: &Plan, intent: &std::fs::File) -> Result<(), Problem> {
+        if self.by_file > 0 && self.root.filesystem().keeps_order() {
+            self.by_file -= 1;
+            for number in (0..).zip(&plan.make).filter(|(_, make)| matches!(make, Make::File { .. })).map(|(number, _)| number) {
+                self.home.sync_staged(number)?;
+            }
+            rustix::fs::fsync(intent).map_err(Problem::own("make the intent durable"))?;
+            return rustix::fs::fsync(self.home.stage()).map_err(Problem::own("make the stage durable"));
+        }
+        let start = Instant::now();
+        rustix::fs::syncfs(&self.root).map_err(Problem::own("make the stage durable (syncfs)"))?;
+        if start.elapsed() > self.options.sync_budget {
+            self.by_file = APPLIES_BY_FILE;
+        }
+        Ok(())
+    }
+
+    fn publish(&self, intent: &Intent, is_redo: bool) -> Result<(), Problem> {
+        if !self.root.filesystem().keeps_order() {
+            rustix::fs::syncfs(&self.root).map_err(Problem::own("make the marker durable"))?;
+        }
+        let mut publisher = Publisher::new(&self.root, &self.home, &self.options.rules, is_redo);
+        for (number, operation) in intent.operations.iter().enumerate() {
+            self.step(Step::Operation(number))?;
+            publisher.run(operation)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, after: &Marker) -> Result<(), Problem> {
+        if !self.root.filesystem().keeps_order() {
+            rustix::fs::syncfs(&self.root).map_err(Problem::own("make the changes durable"))?;
+        }
+        self.step(Step::MarkDone)?;
+        self.mark(after)?;
+        self.is_empty = false;
+        self.step(Step::RemoveIntent)?;
+        self.home.remove("intent")?;
+        self.step(Step::EmptyTrash)?;
+        self.has_trash = !self.home.empty_trash(TRASH_PER_APPLY)?;
+        Ok(())
+    }
+
+    /// On a filesystem that keeps the order of changes, the marker is the last of them: with it, all are durable.
+    fn sync_all(&self) -> Result<(), Problem> {
+        if self.root.filesystem().keeps_order() {
+            rustix::fs::fsync(&self.root).map_err(Problem::own("make the copy durable (fsync of its root)"))
+        } else {
+            rustix::fs::syncfs(&self.root).map_err(Problem::own("make the copy durable (syncfs)"))
+        }
+    }
+}
+
+fn after_repair(batch: &Batch) -> Marker {
+    let position = Position { source: batch.source, epoch: batch.epoch, generation: batch.to };
+    Marker { position, structure: batch.to, state: MarkerState::Clean }
+}
+
+/// A name in the root that is not ours. `lost+found` belongs to the filesystem.
+fn foreign_name(root: &Root) -> Result<Option<TreePath>, Problem> {
+    let names = root.lookup().names(&TreePath::root())?;
+    let first = names.iter().filter_map(|name| TreePath::root().join(name).ok()).find(|path| !path.is_in_lost_and_found());
+    Ok(first)
+}

@@ -1,0 +1,159 @@
+//! The hidden directory of a copy: lock, stage, trash, intent.
+
+pub(super) mod intent;
+pub(super) mod marker;
+mod trash;
+
+pub use intent::{Intent, IntentError};
+pub use marker::{Marker, MarkerState};
+
+use super::error::Problem;
+use crate::model::RESERVED_NAME;
+use crate::tree::{Root, Stat, open_below};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW);
+
+/// Open, ours alone, and locked until it is dropped.
+pub(in crate::apply) struct Home {
+    own: OwnedFd,
+    stage: OwnedFd,
+    trash: OwnedFd,
+    next_in_trash: Cell<u64>,
+}
+
+impl Home {
+    /// Makes it if it is missing, without a trace in the mtime of the root.
+    pub(in crate::apply) fn open(root: &Root) -> Result<Self, Problem> {
+        let before = Stat::at(root, b"").map_err(Problem::own("read the state of the root"))?;
+        let (own, is_new) = own_directory(root, RESERVED_NAME, ".treesync")?;
+        if is_new {
+            let times = super::stage::metadata::times(before.mtime);
+            rustix::fs::futimens(root, &times).map_err(Problem::own("set the times of the root"))?;
+        }
+        match rustix::fs::flock(&own, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(Problem::Locked),
+            Err(error) => return Err(Problem::Own { action: "lock the copy", error: error.into() }),
+        }
+        let (stage, _) = own_directory(&own, b"stage", ".treesync/stage")?;
+        let (trash, _) = own_directory(&own, b"trash", ".treesync/trash")?;
+        let next_in_trash = Cell::new(trash::first_free_number(&trash).map_err(Problem::own("list the trash"))?);
+        Ok(Self { own, stage, trash, next_in_trash })
+    }
+
+    /// Where new files wait.
+    pub(in crate::apply) fn stage(&self) -> BorrowedFd<'_> {
+        self.stage.as_fd()
+    }
+
+    /// Small files of ours, whole; `None` when absent. Longer ones are cut, and so do not pass their checksum.
+    pub(in crate::apply) fn read(&self, name: &str, most_bytes: u64) -> Result<Option<Vec<u8>>, Problem> {
+        let file = match rustix::fs::openat(&self.own, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(Problem::Own { action: "open a file of .treesync", error: error.into() }),
+        };
+        let mut bytes = Vec::new();
+        file.take(most_bytes).read_to_end(&mut bytes).map_err(Problem::own("read a file of .treesync"))?;
+        Ok(Some(bytes))
+    }
+
+    /// Writes a new file. Not durable.
+    pub(in crate::apply) fn write(&self, name: &str, bytes: &[u8]) -> Result<File, Problem> {
+        self.remove(name)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.own, name, flags, Mode::RUSR | Mode::WUSR);
+        let mut file = File::from(file.map_err(Problem::own("create a file in .treesync"))?);
+        file.write_all(bytes).map_err(Problem::own("write a file in .treesync"))?;
+        Ok(file)
+    }
+
+    /// Replaces a file so that after a crash the old or the new one is there.
+    pub(in crate::apply) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), Problem> {
+        let next = format!("{name}.next");
+        let file = self.write(&next, bytes)?;
+        rustix::fs::fsync(&file).map_err(Problem::own("make a file in .treesync durable"))?;
+        rustix::fs::renameat(&self.own, &next, &self.own, name).map_err(Problem::own("replace a file in .treesync"))
+    }
+
+    /// Absent is fine.
+    pub(in crate::apply) fn remove(&self, name: &str) -> Result<(), Problem> {
+        match rustix::fs::unlinkat(&self.own, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(Problem::Own { action: "remove a file of .treesync", error: error.into() }),
+        }
+    }
+
+    /// Moves something out of sight; it goes when the trash is emptied. One call, however much is below.
+    pub(in crate::apply) fn take_away(&self, directory: impl AsFd, name: &[u8]) -> rustix::io::Result<()> {
+        loop {
+            let number = self.next_in_trash.get();
+            self.next_in_trash.set(number + 1);
+            match rustix::fs::renameat_with(&directory, name, &self.trash, number.to_string(), RenameFlags::NOREPLACE) {
+                Err(Errno::EXIST) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Makes the bytes of a staged file durable.
+    pub(in crate::apply) fn sync_staged(&self, number: u64) -> Result<(), Problem> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.stage, number.to_string(), flags, Mode::empty());
+        let file = file.map_err(Problem::own("open a staged file"))?;
+        rustix::fs::fdatasync(&file).map_err(Problem::own("make a staged file durable"))
+    }
+
+    /// Throws away what waits in the stage.
+    pub(in crate::apply) fn clear_stage(&self) -> Result<(), Problem> {
+        let names = trash::names(&self.stage).map_err(Problem::own("list the stage"))?;
+        for name in names {
+            match rustix::fs::unlinkat(&self.stage, &name[..], AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(_) => self.take_away(&self.stage, &name).map_err(Problem::own("clear the stage"))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes up to `most` names from the trash; whether it is empty now. What cannot be removed (something is mounted
+    /// there, or it is immutable) stays.
+    pub(in crate::apply) fn empty_trash(&self, most: usize) -> Result<bool, Problem> {
+        trash::empty(&self.trash, &self.next_in_trash, most).map_err(Problem::own("empty the trash"))
+    }
+}
+
+/// Opens or makes a directory that nobody else may enter; whether it was made. Defaults of ACLs that it inherits are
+/// removed, since new files would inherit them.
+fn own_directory(at: impl AsFd, name: &[u8], shown: &'static str) -> Result<(OwnedFd, bool), Problem> {
+    let is_new = match rustix::fs::mkdirat(&at, name, Mode::RWXU) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(error) => return Err(Problem::Own { action: "create .treesync", error: error.into() }),
+    };
+    let opened = match open_below(&at, name, DIRECTORY) {
+        Ok(opened) => opened,
+        Err(Errno::LOOP | Errno::NOTDIR | Errno::XDEV) => return Err(Problem::Hidden(shown)),
+        Err(error) => return Err(Problem::Own { action: "open .treesync", error: error.into() }),
+    };
+    if is_new {
+        for acl in ["system.posix_acl_default", "system.posix_acl_access"] {
+            match rustix::fs::fremovexattr(&opened, acl) {
+                Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+                Err(error) => return Err(Problem::Own { action: "clear the ACL of .treesync", error: error.into() }),
+            }
+        }
+        rustix::fs::fchmod(&opened, Mode::RWXU).map_err(Problem::own("set the mode of .treesync"))?;
+    }
+    let stat = Stat::at(&opened, b"").map_err(Problem::own("read the state of .treesync"))?;
+    if stat.uid != rustix::process::geteuid().as_raw() || stat.mode & 0o077 != 0 {
+        return Err(Problem::Hidden(shown));
+    }
+    Ok((opened, is_new))
+}

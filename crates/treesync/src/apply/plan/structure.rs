@@ -1,0 +1,140 @@
+//! Plans removals and moves of directories, in the order of the history.
+
+use super::overlay::Place;
+use super::{Act, Make, Planner};
+use crate::apply::error::Problem;
+use crate::model::{Put, Structural, TreePath};
+use crate::tree::{NodeKind, Stat, Walk};
+
+impl Planner<'_> {
+    pub(super) fn structure(&mut self, changes: &[Structural]) -> Result<(), Problem> {
+        let last_move = changes.iter().rposition(|change| matches!(change, Structural::RenameDirectory { .. }));
+        for (at, change) in changes.iter().enumerate() {
+            if change.generation() <= self.given.structure {
+                continue;
+            }
+            match change {
+                Structural::Remove { path, .. } => {
+                    // Readers keep what is removed until what replaces it is there, unless a move or a put needs the place.
+                    let is_last = last_move.is_none_or(|last| last < at) && !is_put(self.puts, path);
+                    self.remove(path, is_last)?;
+                }
+                Structural::RenameDirectory { from, to, .. } => self.rename(from, to)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, path: &TreePath, is_last: bool) -> Result<(), Problem> {
+        if self.rules.is_kept_on_copy(path) {
+            self.kept += 1;
+            return Ok(());
+        }
+        let Place::At(origin) = self.overlay.locate(path) else { return Ok(()) };
+        let Some(stat) = self.lookup.stat(&origin)? else { return Ok(()) };
+        self.touch_parent(path)?;
+        let kept = if stat.kind == NodeKind::Directory { self.kept_below(path, &origin)? } else { Vec::new() };
+        let mut acts = Vec::new();
+        if kept.is_empty() {
+            self.trash(path, &stat, &mut acts)?;
+            self.overlay.set(path, Place::Absent);
+            self.touched.remove(path);
+        } else {
+            self.remove_around(path, &origin, &kept, &mut acts)?;
+        }
+        let place = if is_last { &mut self.acts.removals } else { &mut self.acts.structure };
+        place.extend(acts);
+        Ok(())
+    }
+
+    fn trash(&mut self, path: &TreePath, stat: &Stat, acts: &mut Vec<Act>) -> Result<(), Problem> {
+        if stat.is_frozen {
+            return Err(Problem::Frozen(path.clone()));
+        }
+        if stat.kind == NodeKind::MountPoint {
+            return Err(Problem::Drift { path: path.clone(), found: "is a mount point; unmount it" });
+        }
+        if stat.kind != NodeKind::Directory {
+            *self.leaving.entry(stat.identity).or_default() += 1;
+        }
+        acts.push(Act::Trash { path: path.clone(), identity: stat.identity });
+        Ok(())
+    }
+
+    /// Removes all of a directory but what is kept, and the directories on the way to that.
+    fn remove_around(&mut self, path: &TreePath, origin: &TreePath, kept: &[TreePath], acts: &mut Vec<Act>) -> Result<(), Problem> {
+        self.kept += kept.len() as u64;
+        let mut walk = Walk::new(self.root, origin.clone());
+        while let Some(visit) = walk.next() {
+            let visit = visit?;
+            let at = visit.path.moved(origin, path);
+            let next_kept = &kept[kept.partition_point(|keep| *keep < at)..];
+            match next_kept.first() {
+                Some(keep) if *keep == at => walk.skip_below(),
+                Some(keep) if keep.is_below(&at) => self.touch(&at)?,
+                _ => {
+                    walk.skip_below();
+                    self.trash(&at, &visit.stat, acts)?;
+                    self.overlay.set(&at, Place::Absent);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &TreePath, to: &TreePath) -> Result<(), Problem> {
+        if self.rules.is_kept_on_copy(from) {
+            return Ok(());
+        }
+        if self.rules.is_kept_on_copy(to) {
+            return self.remove(from, false);
+        }
+        let Place::At(origin) = self.overlay.locate(from) else { return Ok(()) };
+        let Some(stat) = self.lookup.stat(&origin)?.filter(|stat| stat.kind == NodeKind::Directory) else { return Ok(()) };
+        if stat.is_frozen {
+            return Err(Problem::Frozen(from.clone()));
+        }
+        self.passages(to)?;
+        self.remove(to, false)?;
+        if self.stat_at(to)?.is_some() {
+            return Err(Problem::Kept(to.clone()));
+        }
+        self.touch_parent(from)?;
+        self.touch_parent(to)?;
+        self.acts.structure.push(Act::Move { from: from.clone(), to: to.clone(), identity: stat.identity });
+        self.overlay.shift(from, to);
+        self.touched.shift(from, to);
+        Ok(())
+    }
+
+    fn stat_at(&mut self, path: &TreePath) -> Result<Option<Stat>, Problem> {
+        let place = self.overlay.locate(path);
+        self.stat(&place)
+    }
+
+    /// Makes the directories above a path that the copy lacks.
+    fn passages(&mut self, path: &TreePath) -> Result<(), Problem> {
+        let mut above: Vec<TreePath> = std::iter::successors(path.parent(), TreePath::parent).collect();
+        above.pop();
+        for directory in above.into_iter().rev() {
+            let place = self.overlay.locate(&directory);
+            let stat = self.stat(&place)?;
+            if matches!(place, Place::New(_)) || stat.is_some_and(|stat| stat.kind == NodeKind::Directory) {
+                continue;
+            }
+            self.remove(&directory, false)?;
+            self.touch_parent(&directory)?;
+            let number = self.make(Make::Passage);
+            self.acts.structure.push(Act::Publish { number, path: directory.clone() });
+            self.overlay.set(&directory, Place::New(number));
+            self.touched.add(directory, None);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a put is about the path or something below.
+fn is_put(puts: &[Put], path: &TreePath) -> bool {
+    let next = puts.partition_point(|put| put.path < *path);
+    puts.get(next).is_some_and(|put| put.path == *path || put.path.is_below(path))
+}

@@ -1,0 +1,148 @@
+//! Makes what is new, complete with metadata, where nobody sees it.
+
+mod bytes;
+pub(super) mod metadata;
+pub(super) mod room;
+
+use super::contents::Contents;
+use super::error::Problem;
+use super::hidden::Home;
+use super::hidden::intent::Operation;
+use super::observer::{Observer, Step};
+use super::plan::{Act, Make, Plan, Who};
+use crate::model::{Batch, Entry, Put, Rules, TreePath};
+use crate::tree::{Identity, Root, Stat, change_xattrs, open_below};
+use bytes::{Filled, Filler};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use std::fs::File;
+
+/// What was made.
+#[derive(Default, Debug)]
+pub(super) struct Staged {
+    /// By number.
+    pub(super) identities: Vec<Identity>,
+    pub(super) filled: Filled,
+}
+
+impl Staged {
+    /// The acts of a plan, tied to the inodes that are in the stage by now.
+    pub(super) fn operations(&self, plan: &Plan, batch: &Batch) -> Vec<Operation> {
+        let staged = |number: u64| self.identities[usize::try_from(number).expect("an index of the plan")];
+        let operation = |act: &Act| match act.clone() {
+            Act::Trash { path, identity } => Operation::Trash { path, identity },
+            Act::Move { from, to, identity } => Operation::Move { from, to, identity },
+            Act::Publish { number, path } => Operation::Publish { number, path, identity: staged(number) },
+            Act::Set { path, who, put } => {
+                let identity = match who {
+                    Who::Known(identity) => identity,
+                    Who::Staged(number) => staged(number),
+                };
+                Operation::Set { path, identity, entry: Box::new(batch.puts[put].entry.clone()) }
+            }
+            Act::Times { path, mtime } => Operation::Times { path, mtime },
+        };
+        plan.acts.iter().map(operation).collect()
+    }
+}
+
+struct Stager<'s, 'r> {
+    home: &'s Home,
+    rules: &'s Rules,
+    puts: &'s [Put],
+    filler: Filler<'s, 'r>,
+    staged: Staged,
+}
+
+/// Makes all of the plan. What was made stays in the stage when it fails.
+pub(super) fn stage(
+    (root, home, rules): (&Root, &Home, &Rules),
+    plan: &Plan,
+    batch: &Batch,
+    contents: &dyn Contents,
+    observer: &dyn Observer,
+) -> Result<Staged, Problem> {
+    let mut lookup = root.lookup();
+    let filler = Filler { lookup: &mut lookup, contents, buffer: Vec::new() };
+    let mut stager = Stager { home, rules, puts: &batch.puts, filler, staged: Staged::default() };
+    for (number, make) in plan.make.iter().enumerate() {
+        observer.before(Step::Stage(number as u64)).map_err(Problem::Stopped)?;
+        let identity = stager.make(&number.to_string(), make)?;
+        stager.staged.identities.push(identity);
+    }
+    Ok(stager.staged)
+}
+
+impl Stager<'_, '_> {
+    fn make(&mut self, number: &str, make: &Make) -> Result<Identity, Problem> {
+        match make {
+            Make::Passage => self.directory(number, &TreePath::root(), None),
+            Make::Directory { put } => {
+                let put = &self.puts[*put];
+                self.directory(number, &put.path, Some(&put.entry))
+            }
+            Make::File { put, bytes } => {
+                let put = &self.puts[*put];
+                let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let file = rustix::fs::openat(self.home.stage(), number, flags, Mode::RUSR | Mode::WUSR);
+                let file = File::from(file.map_err(|error| Problem::io("stage", &put.path, error))?);
+                let filled = self.filler.fill(&file, put, bytes)?;
+                self.staged.filled.received_bytes += filled.received_bytes;
+                self.staged.filled.local_bytes += filled.local_bytes;
+                self.finish(&file, &put.path, &put.entry)
+            }
+            Make::Symlink { put } => self.symlink(number, &self.puts[*put]),
+            Make::Link { of } => {
+                let (directory, name) = self.filler.lookup.parent(of)?;
+                let linked = rustix::fs::linkat(&directory, name, self.home.stage(), number, AtFlags::empty());
+                linked.map_err(|error| Problem::io("link", of, error))?;
+                self.identity(number)
+            }
+            Make::LinkStaged { number: of } => {
+                let stage = self.home.stage();
+                let linked = rustix::fs::linkat(stage, of.to_string(), stage, number, AtFlags::empty());
+                linked.map_err(Problem::own("link a staged file"))?;
+                self.identity(number)
+            }
+        }
+    }
+
+    fn identity(&self, number: &str) -> Result<Identity, Problem> {
+        let stat = Stat::at(self.home.stage(), number.as_bytes()).map_err(Problem::own("read the state of a staged file"))?;
+        Ok(stat.identity)
+    }
+
+    fn finish(&self, file: &File, path: &TreePath, entry: &Entry) -> Result<Identity, Problem> {
+        let stat = Stat::at(file, b"").map_err(|error| Problem::io("read the state of the new", path, error))?;
+        metadata::finish(file, &stat, entry, self.rules)
+            .map_err(|error| Problem::io("set owner, mode, attributes or times of", path, error))?;
+        Ok(stat.identity)
+    }
+
+    fn directory(&self, number: &str, path: &TreePath, entry: Option<&Entry>) -> Result<Identity, Problem> {
+        let stage = self.home.stage();
+        let failed = |error: rustix::io::Errno| Problem::io("stage the directory", path, error);
+        rustix::fs::mkdirat(stage, number, Mode::from_bits_truncate(0o755)).map_err(failed)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let directory = File::from(open_below(stage, number.as_bytes(), flags).map_err(failed)?);
+        match entry {
+            Some(entry) => self.finish(&directory, path, entry),
+            None => Ok(Stat::at(&directory, b"").map_err(failed)?.identity),
+        }
+    }
+
+    fn symlink(&self, number: &str, put: &Put) -> Result<Identity, Problem> {
+        let (stage, entry) = (self.home.stage(), &put.entry);
+        let failed = |error: rustix::io::Errno| Problem::io("stage the symbolic link", &put.path, error);
+        rustix::fs::symlinkat(&entry.link_target[..], stage, number).map_err(failed)?;
+        let (owner, group) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+        rustix::fs::chownat(stage, number, Some(owner), Some(group), AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+        if !entry.xattrs.is_empty() {
+            let link = open_below(stage, number.as_bytes(), OFlags::PATH | OFlags::NOFOLLOW).map_err(failed)?;
+            change_xattrs(&link, &[], &entry.xattrs, self.rules)
+                .map_err(|error| Problem::io("set attributes of the symbolic link", &put.path, error))?;
+        }
+        let times = metadata::times(entry.mtime);
+        rustix::fs::utimensat(stage, number, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+        self.identity(number)
+    }
+}

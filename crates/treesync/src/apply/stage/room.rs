@@ -1,0 +1,58 @@
+//! Checks that there is room for what is to be staged, and to change directories afterwards, before anything is written.
+
+use super::super::error::Problem;
+use super::super::plan::{Act, Bytes, Make, Plan};
+use crate::model::Batch;
+use crate::tree::{Filesystem, Root};
+
+/// What a name in a directory may need when the directory grows: a block and its share of an index block.
+const PER_NAME_BYTES: u64 = 512;
+/// For the intent, the marker, and blocks of directories.
+const RESERVE_BYTES: u64 = 256 * 1024;
+
+/// What a plan needs at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Need {
+    bytes: u64,
+    inodes: u64,
+}
+
+fn need(plan: &Plan, batch: &Batch, can_clone: bool) -> Need {
+    let size = |put: usize| batch.puts[put].entry.file().map_or(0, |(size_bytes, _)| size_bytes);
+    let bytes = |make: &Make| match make {
+        Make::File { put, bytes: Bytes::Patch(_) } if can_clone => {
+            batch.puts[*put].delta.as_ref().map_or(0, |delta| delta.blocks.iter().map(|block| u64::from(block.length_bytes)).sum())
+        }
+        Make::File { bytes: Bytes::Local(_), .. } if can_clone => 0,
+        Make::File { put, .. } => size(*put),
+        _ => 0,
+    };
+    let is_inode = |make: &&Make| !matches!(make, Make::Link { .. } | Make::LinkStaged { .. });
+    let names = plan.acts.iter().filter(|act| matches!(act, Act::Publish { .. } | Act::Move { .. })).count() as u64;
+    let staged: u64 = plan.make.iter().map(bytes).fold(0, u64::saturating_add);
+    let inodes = plan.make.iter().filter(is_inode).count() as u64;
+    Need { bytes: staged.saturating_add(RESERVE_BYTES + names * PER_NAME_BYTES), inodes }
+}
+
+/// Compares the need with what `statvfs` says is free.
+///
+/// A file that is sparse at the source may need less than its size; it is refused all the same when its size does not
+/// fit, since it could be filled.
+///
+/// # Errors
+/// There is not enough; both figures are named.
+pub(in super::super) fn check(root: &Root, plan: &Plan, batch: &Batch) -> Result<(), Problem> {
+    if plan.make.is_empty() {
+        return Ok(());
+    }
+    let can_clone = matches!(root.filesystem(), Filesystem::Xfs | Filesystem::Btrfs);
+    let need = need(plan, batch, can_clone);
+    let (free_bytes, free_inodes) = root.free_space().map_err(Problem::own("ask for the free space"))?;
+    if need.bytes > free_bytes {
+        return Err(Problem::NoSpace { needed: need.bytes, free: free_bytes });
+    }
+    match free_inodes {
+        Some(free) if need.inodes > free => Err(Problem::NoInodes { needed: need.inodes, free }),
+        _ => Ok(()),
+    }
+}
