@@ -1,9 +1,11 @@
 """A simulator for each test, a boto3 client to it, and the few calls that most tests begin with."""
 
+import json
 import os
 import subprocess
 import tempfile
 import unittest
+import urllib.request
 
 import boto3
 import botocore.config
@@ -21,27 +23,43 @@ QUICKLY = {"Delay": 0.1, "MaxAttempts": 200}
 PATIENCE = 20
 
 #: One session for all tests: the model of EC2 is large, and is read once.
-SESSION = boto3.session.Session(aws_access_key_id="any", aws_secret_access_key="any", region_name="us-east-1")
+SESSION = boto3.session.Session(region_name="us-east-1")
 
 
 class Simulator:
-    """A running `ec2-sim serve` on a free port, with a data folder of its own."""
+    """A running `ec2-sim serve` on free ports, with a data folder of its own."""
 
     def __init__(self, profile: str, *arguments: str):
         self.folder = tempfile.TemporaryDirectory(prefix="ec2-sim-python-")
-        command = [os.environ["EC2_SIM"], "serve", "--listen", "127.0.0.1:0", "--data", self.folder.name, "--no-data"]
-        command += ["--profile", profile, "--log", "error", *arguments]
+        command = [os.environ["EC2_SIM"], "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
+        command += ["--data-dir", self.folder.name, "--no-data", "--profile", profile, "--log", "error", *arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        ready = self.process.stdout.readline()
-        if "listening on " not in ready:
-            self.stop()
-            raise RuntimeError(f"{' '.join(command)} said {ready!r} and not where it listens")
-        self.endpoint = ready.split("listening on ")[1].split()[0]
+        self.endpoint = self.told("listening on ")
+        self.admin_endpoint = self.told("admin on ")
 
-    def client(self, **more):
+    def told(self, what: str) -> str:
+        """The word that follows in the next line that the program prints."""
+        line = self.process.stdout.readline()
+        if what not in line:
+            self.stop()
+            raise RuntimeError(f"ec2-sim said {line!r} and not {what!r}")
+        return line.split(what)[1].split()[0]
+
+    def client(self, key=("any", "any"), **more):
         """A client that tells what it is answered: it does not try again by itself."""
-        settings = {"retries": {"total_max_attempts": 1}} | more
-        return SESSION.client("ec2", endpoint_url=self.endpoint, config=botocore.config.Config(**settings))
+        settings = botocore.config.Config(**{"retries": {"total_max_attempts": 1}} | more)
+        secrets = {"aws_access_key_id": key[0], "aws_secret_access_key": key[1]}
+        return SESSION.client("ec2", endpoint_url=self.endpoint, config=settings, **secrets)
+
+    def admin(self, path: str, body=None) -> dict:
+        """Asks the admin interface; with a body it changes something."""
+        sent = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(f"{self.admin_endpoint}/_sim/{path}", data=sent, timeout=PATIENCE) as answer:
+            return json.load(answer)
+
+    def pass_time(self, seconds: float):
+        """Puts the clock of the account forward."""
+        self.admin("clock", {"advance_millis": int(seconds * 1000)})
 
     def stop(self):
         self.process.terminate()

@@ -44,6 +44,18 @@ class Pages(Contract):
         types, _ = self.walk("describe_instance_types", "InstanceTypes")
         self.assertEqual(len({one["InstanceType"] for one in types}), len(types))
 
+    def test_modifications_and_fast_restores_come_page_by_page(self):
+        volumes = [self.volume() for _ in range(COUNT)]
+        for volume in volumes:
+            self.ec2.modify_volume(VolumeId=volume, Size=2)
+        found, pages = self.walk("describe_volumes_modifications", "VolumesModifications")
+        self.assertEqual(({one["VolumeId"] for one in found}, pages), (set(volumes), 3))
+        zones = ["us-east-1a", "us-east-1b"]
+        for _ in range(3):
+            self.ec2.enable_fast_snapshot_restores(AvailabilityZones=zones, SourceSnapshotIds=[self.snapshot()])
+        found, pages = self.walk("describe_fast_snapshot_restores", "FastSnapshotRestores")
+        self.assertEqual((len({(one["SnapshotId"], one["AvailabilityZone"]) for one in found}), pages), (6, 2))
+
     def test_page_sizes_have_a_least_and_exclude_ids(self):
         volume = self.volume()
         self.refused("InvalidParameterValue", self.ec2.describe_volumes, MaxResults=4)

@@ -46,3 +46,58 @@ class Snapshots(Contract):
         self.refused("InvalidSnapshot.NotFound", self.ec2.describe_snapshots, SnapshotIds=[snapshot])
         self.refused("InvalidSnapshot.NotFound", self.ec2.delete_snapshot, SnapshotId=NO_SNAPSHOT)
         self.refused("InvalidVolume.NotFound", self.ec2.create_snapshot, VolumeId=NO_VOLUME)
+
+
+class Sets(Contract):
+    def test_one_call_takes_a_snapshot_of_each_volume_of_an_instance(self):
+        instance, first, second, left_out = self.instance(), self.volume(), self.volume(), self.volume()
+        for number, volume in enumerate((first, second, left_out)):
+            self.attach(volume, instance, f"/dev/xvdb{'abc'[number]}")
+        self.ec2.create_tags(Resources=[first], Tags=[{"Key": "role", "Value": "log"}])
+        specification = {"InstanceId": instance, "ExcludeDataVolumeIds": [left_out]}
+        taken = self.ec2.create_snapshots(InstanceSpecification=specification, CopyTagsFromSource="volume")["Snapshots"]
+        self.assertEqual({one["VolumeId"] for one in taken}, {first, second})
+        tags = {one["VolumeId"]: one.get("Tags") for one in taken}
+        self.assertEqual(tags[first], [{"Key": "role", "Value": "log"}])
+
+
+class Copies(Contract):
+    def test_a_copy_is_a_snapshot_of_its_own(self):
+        source = self.snapshot(self.volume(Size=4))
+        copy = self.ec2.copy_snapshot(SourceRegion="us-east-1", SourceSnapshotId=source, Description="copy")["SnapshotId"]
+        self.ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[copy], WaiterConfig=QUICKLY)
+        self.ec2.delete_snapshot(SnapshotId=source)
+        self.assertEqual(self.seen(self.volume(SnapshotId=copy, Size=4))["Size"], 4)
+
+
+class Locks(Contract):
+    def test_a_locked_snapshot_is_not_deleted_before_it_is_unlocked(self):
+        snapshot = self.snapshot()
+        locked = self.ec2.lock_snapshot(SnapshotId=snapshot, LockMode="governance", LockDuration=1)
+        self.assertEqual(locked["LockState"], "governance")
+        found = self.ec2.describe_locked_snapshots(SnapshotIds=[snapshot])["Snapshots"]
+        self.assertEqual([one["SnapshotId"] for one in found], [snapshot])
+        with self.assertRaises(self.ec2.exceptions.ClientError):
+            self.ec2.delete_snapshot(SnapshotId=snapshot)
+        self.assertEqual(self.ec2.unlock_snapshot(SnapshotId=snapshot)["SnapshotId"], snapshot)
+        self.ec2.delete_snapshot(SnapshotId=snapshot)
+
+    def test_a_lock_ends_with_its_time(self):
+        snapshot = self.snapshot()
+        self.ec2.lock_snapshot(SnapshotId=snapshot, LockMode="compliance", LockDuration=1)
+        with self.assertRaises(self.ec2.exceptions.ClientError):
+            self.ec2.delete_snapshot(SnapshotId=snapshot)
+        self.simulator.pass_time(2 * 86_400)
+        self.ec2.delete_snapshot(SnapshotId=snapshot)
+
+
+class FastRestores(Contract):
+    def test_a_fast_restore_is_enabled_used_and_disabled(self):
+        snapshot = self.snapshot()
+        where = {"AvailabilityZones": [ZONE], "SourceSnapshotIds": [snapshot]}
+        enabled = self.ec2.enable_fast_snapshot_restores(**where)
+        self.assertEqual((enabled["Unsuccessful"], enabled["Successful"][0]["State"]), ([], "enabling"))
+        seen = self.ec2.describe_fast_snapshot_restores(Filters=[{"Name": "snapshot-id", "Values": [snapshot]}])
+        self.assertEqual(seen["FastSnapshotRestores"][0]["State"], "enabled")
+        self.assertTrue(self.seen(self.volume(SnapshotId=snapshot))["FastRestored"])
+        self.assertEqual(self.ec2.disable_fast_snapshot_restores(**where)["Successful"][0]["State"], "disabling")

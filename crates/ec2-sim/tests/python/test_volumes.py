@@ -1,7 +1,5 @@
 """Volumes: what a creation gives, what a describe shows, and which requests are refused."""
 
-import unittest
-
 from simulator import NO_SNAPSHOT, NO_VOLUME, ZONE, Contract
 
 
@@ -107,5 +105,72 @@ class Deletion(Contract):
         self.refused("VolumeInUse", self.ec2.delete_volume, VolumeId=volume)
 
 
-if __name__ == "__main__":
-    unittest.main()
+class Modification(Contract):
+    def test_a_volume_grows_and_is_not_modified_again_before_that_is_complete(self):
+        volume = self.volume()
+        asked = self.ec2.modify_volume(VolumeId=volume, Size=8, Iops=4000)["VolumeModification"]
+        self.assertEqual((asked["OriginalSize"], asked["TargetSize"], asked["TargetIops"]), (1, 8, 4000))
+        seen = self.ec2.describe_volumes_modifications(VolumeIds=[volume])["VolumesModifications"][0]
+        self.assertEqual((seen["ModificationState"], seen["Progress"]), ("completed", 100))
+        self.assertEqual((self.seen(volume)["Size"], self.seen(volume)["Iops"]), (8, 4000))
+
+    def test_a_volume_does_not_shrink(self):
+        volume = self.volume(Size=4)
+        self.refused("InvalidParameterValue", self.ec2.modify_volume, VolumeId=volume, Size=3)
+        self.refused("InvalidVolumeModification.NotFound", self.ec2.describe_volumes_modifications, VolumeIds=[volume])
+
+
+class SlowModification(Contract):
+    profile = "aws"
+
+    def test_a_modification_goes_through_its_states(self):
+        volume = self.ec2.create_volume(Size=1, VolumeType="gp3", AvailabilityZone=ZONE)["VolumeId"]
+        self.simulator.pass_time(600)
+        self.assertEqual(self.ec2.modify_volume(VolumeId=volume, Size=2)["VolumeModification"]["ModificationState"], "modifying")
+        self.refused("IncorrectModificationState", self.ec2.modify_volume, VolumeId=volume, Size=3)
+        states = []
+        for _ in range(200):
+            state = self.ec2.describe_volumes_modifications(VolumeIds=[volume])["VolumesModifications"][0]["ModificationState"]
+            states += [state] if states[-1:] != [state] else []
+            if state == "completed":
+                break
+            self.simulator.pass_time(10 if state == "optimizing" else 0.2)
+        self.assertEqual(states, ["modifying", "optimizing", "completed"])
+
+
+class Copies(Contract):
+    def test_a_copy_has_the_zone_of_its_source_and_tags_of_its_own(self):
+        tags = [{"ResourceType": "volume", "Tags": [{"Key": "owner", "Value": "source"}]}]
+        source = self.volume(Size=4, TagSpecifications=tags)
+        copy = self.ec2.copy_volumes(SourceVolumeId=source, VolumeType="gp3")["Volumes"][0]
+        self.assertEqual((copy["SourceVolumeId"], copy["Size"], copy["AvailabilityZone"]), (source, 4, ZONE))
+        self.assertFalse(copy.get("Tags"), "tags are not inherited")
+        self.assertEqual(self.ec2.copy_volumes(SourceVolumeId=source)["Volumes"][0]["VolumeType"], "gp2", "the default of the API")
+
+    def test_a_token_finds_the_copy_again(self):
+        wanted = {"SourceVolumeId": self.volume(), "ClientToken": "once"}
+        first = self.ec2.copy_volumes(**wanted)["Volumes"][0]["VolumeId"]
+        self.assertEqual(self.ec2.copy_volumes(**wanted)["Volumes"][0]["VolumeId"], first)
+        self.refused("IdempotentParameterMismatch", self.ec2.copy_volumes, **wanted | {"Size": 9})
+
+
+class SlowCopies(Contract):
+    profile = "aws"
+
+    def test_a_source_is_copied_again_only_when_its_last_copy_is_initialized(self):
+        source = self.ec2.create_volume(Size=1, VolumeType="gp3", AvailabilityZone=ZONE)["VolumeId"]
+        self.simulator.pass_time(600)
+        copy = self.ec2.copy_volumes(SourceVolumeId=source)["Volumes"][0]["VolumeId"]
+        self.refused("ConcurrentCopyVolumeLimitExceeded", self.ec2.copy_volumes, SourceVolumeId=source)
+        self.simulator.pass_time(3600)
+        status = self.ec2.describe_volume_status(VolumeIds=[copy])["VolumeStatuses"][0]["InitializationStatusDetails"]
+        self.assertEqual((status["InitializationType"], status["Progress"]), ("volume-copy", 100))
+        self.ec2.copy_volumes(SourceVolumeId=source)
+
+
+class Attributes(Contract):
+    def test_attributes_are_told_one_at_a_time(self):
+        volume = self.volume()
+        told = self.ec2.describe_volume_attribute(VolumeId=volume, Attribute="autoEnableIO")
+        self.assertEqual((told["VolumeId"], told["AutoEnableIO"]), (volume, {"Value": False}))
+        self.assertEqual(self.ec2.describe_volume_attribute(VolumeId=volume, Attribute="productCodes")["ProductCodes"], [])

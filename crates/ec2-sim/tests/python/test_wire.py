@@ -1,9 +1,5 @@
 """What every call has in common: dry runs, unknown actions and parameters, request ids."""
 
-import urllib.error
-import urllib.parse
-import urllib.request
-
 from simulator import DEVICE, ZONE, Contract
 
 
@@ -12,6 +8,17 @@ class DryRuns(Contract):
         instance, free, attached, snapshot = self.instance(), self.volume(), self.volume(), self.snapshot()
         self.attach(attached, instance)
         calls = {
+            "copy_snapshot": {"SourceRegion": "us-east-1", "SourceSnapshotId": snapshot},
+            "copy_volumes": {"SourceVolumeId": free},
+            "create_snapshots": {"InstanceSpecification": {"InstanceId": instance}},
+            "describe_fast_snapshot_restores": {},
+            "describe_locked_snapshots": {},
+            "describe_volume_attribute": {"VolumeId": free, "Attribute": "autoEnableIO"},
+            "describe_volumes_modifications": {},
+            "disable_fast_snapshot_restores": {"AvailabilityZones": [ZONE], "SourceSnapshotIds": [snapshot]},
+            "enable_fast_snapshot_restores": {"AvailabilityZones": [ZONE], "SourceSnapshotIds": [snapshot]},
+            "lock_snapshot": {"SnapshotId": snapshot, "LockMode": "governance", "LockDuration": 1},
+            "modify_volume": {"VolumeId": free, "Size": 2},
             "attach_volume": {"VolumeId": free, "InstanceId": instance, "Device": "/dev/xvdbb"},
             "create_snapshot": {"VolumeId": free},
             "create_tags": {"Resources": [free], "Tags": [{"Key": "a", "Value": "b"}]},

@@ -24,18 +24,20 @@ type Switched = (Vec<FastRestoreItem>, Vec<FastRestoreRefusal>);
 
 impl World {
     pub(in crate::world) fn enable_fast_restores(&mut self, now: Timestamp, request: &FastSnapshotRestores) -> Result<Switched, ApiError> {
-        self.switch(now, request, Self::enable_fast_restore)
+        self.switch(now, request, FastRestoreState::Enabling, Self::enable_fast_restore)
     }
 
     pub(in crate::world) fn disable_fast_restores(&mut self, now: Timestamp, request: &FastSnapshotRestores) -> Result<Switched, ApiError> {
-        self.switch(now, request, Self::disable_fast_restore)
+        self.switch(now, request, FastRestoreState::Disabling, Self::disable_fast_restore)
     }
 
-    /// Each pair of snapshot and zone succeeds or fails alone.
+    /// Each pair of snapshot and zone succeeds or fails alone. The answer shows the beginning of
+    /// the switch, also where it takes no time (API reference, `EnableFastSnapshotRestores`).
     fn switch(
         &mut self,
         now: Timestamp,
         request: &FastSnapshotRestores,
+        state: FastRestoreState,
         one: fn(&mut Self, Timestamp, &str, &str) -> Result<FastRestore, ApiError>,
     ) -> Result<Switched, ApiError> {
         if request.snapshot_ids.is_empty() {
@@ -49,7 +51,7 @@ impl World {
         for snapshot_id in &request.snapshot_ids {
             for zone in &zones {
                 match one(self, now, snapshot_id, zone) {
-                    Ok(restore) => done.push(item(snapshot_id, zone, restore, now)),
+                    Ok(restore) => done.push(FastRestoreItem { state, ..item(snapshot_id, zone, restore, now) }),
                     Err(error) => refused.push(FastRestoreRefusal { snapshot_id: snapshot_id.clone(), zone: zone.clone(), error }),
                 }
             }
