@@ -26,7 +26,7 @@ mod store;
 mod wire;
 pub mod world;
 
-pub use audit::{Audit, audit, audit_folder};
+pub use audit::{Audit, Owned, Traffic, audit, audit_folder};
 pub use error::Error;
 pub use server::{Options, Server};
 pub use world::{Profile, World};

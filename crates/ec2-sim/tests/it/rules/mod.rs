@@ -1,6 +1,7 @@
 //! The rules of EC2, one file a subject: each call, each limit, each thing that goes wrong.
 
 mod attaching;
+mod auditing;
 mod consistency;
 mod copying;
 mod determinism;
