@@ -1,6 +1,7 @@
 //! Keeps many mounted copies of a file tree identical to their source, at the cost of the change.
 
 pub mod apply;
+pub mod cli;
 pub mod index;
 pub mod model;
 pub mod session;

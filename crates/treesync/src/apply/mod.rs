@@ -14,5 +14,5 @@ mod stage;
 pub use contents::{ContentError, Contents};
 pub use copy::{Applied, Copy, CopyOptions};
 pub use error::{CopyError, Problem};
-pub use hidden::{Intent, IntentError, Marker, MarkerState};
+pub use hidden::{Intent, IntentError, Marker, MarkerState, read_marker};
 pub use observer::{Observer, Step};

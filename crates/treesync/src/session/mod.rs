@@ -5,11 +5,15 @@
 //! a lane of its own, so that it never holds up the others; until then it serves what it has.
 
 mod contents;
+mod copy;
 mod lane;
 mod plan;
 mod supervisor;
+mod verifier;
 mod worker;
 
 pub use contents::{FetchError, SharedContents};
+pub use copy::copy_at;
 pub use supervisor::{Notice, Settings, run};
+pub use verifier::{Verdict, Verifier, VerifyError};
 pub use worker::{Fault, Open, Replica};

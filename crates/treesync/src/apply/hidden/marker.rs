@@ -1,16 +1,20 @@
 //! The position of a copy, stored on the copy.
 
 use super::Home;
-use crate::apply::error::Problem;
+use crate::apply::error::{CopyError, Problem};
 use crate::model::{Position, SourceId};
 use crate::tree::Root;
-use rustix::fs::XattrFlags;
+use rustix::fs::{OFlags, XattrFlags};
 use rustix::io::Errno;
+use std::fs::File;
+use std::io::Read;
 
 /// Only CAP_SYS_ADMIN may read or write `trusted.` (xattr(7)), so a pod cannot forge it.
 const XATTR: &str = "trusted.treesync.marker";
 /// Counted up when the layout changes; an older version refuses to touch what a newer one wrote.
 const VERSION: u8 = 1;
+/// More than a marker of any version has.
+const MOST_BYTES: u64 = 256;
 const LENGTH: usize = 1 + 1 + 16 + 3 * 8 + 4 + 4;
 
 /// Whether the files of a copy are those of its position.
@@ -81,10 +85,32 @@ impl Marker {
 
 /// What is stored, or that there is none, or why it cannot be used.
 pub(in crate::apply) fn read(root: &Root, home: &Home) -> Result<Result<Option<Marker>, &'static str>, Problem> {
+    read_or(root, || home.read("marker", MOST_BYTES))
+}
+
+/// The marker of a copy, which another process may own; none when it was never synced.
+///
+/// # Errors
+/// It is damaged, of a newer version, or cannot be read.
+pub fn read_marker(root: &Root) -> Result<Option<Marker>, CopyError> {
+    let own = || match crate::tree::open_below(root, b".treesync/marker", OFlags::RDONLY) {
+        Ok(file) => {
+            let mut bytes = Vec::new();
+            let read = File::from(file).take(MOST_BYTES).read_to_end(&mut bytes);
+            read.map(|_| Some(bytes)).map_err(Problem::own("read the marker"))
+        }
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(Problem::Own { action: "open the marker", error: error.into() }),
+    };
+    let read = read_or(root, own).and_then(|read| read.map_err(|reason| Problem::NeedsManifest(reason.to_owned())));
+    read.map_err(|problem| CopyError { copy: root.path().to_owned(), problem })
+}
+
+fn read_or(root: &Root, own: impl FnOnce() -> Result<Option<Vec<u8>>, Problem>) -> Result<Result<Option<Marker>, &'static str>, Problem> {
     let mut buffer = [0; 256];
     let bytes = match rustix::fs::fgetxattr(root, XATTR, &mut buffer[..]) {
         Ok(length) => Some(buffer[..length].to_vec()),
-        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::PERM) => home.read("marker", 256)?,
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::PERM) => own()?,
         Err(Errno::RANGE) => return Ok(Err("its marker is damaged")),
         Err(error) => return Err(Problem::Own { action: "read the marker", error: error.into() }),
     };

@@ -5,7 +5,7 @@ pub(super) mod marker;
 mod trash;
 
 pub use intent::{Intent, IntentError};
-pub use marker::{Marker, MarkerState};
+pub use marker::{Marker, MarkerState, read_marker};
 
 use super::error::Problem;
 use crate::model::RESERVED_NAME;

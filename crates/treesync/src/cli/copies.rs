@@ -1,0 +1,101 @@
+//! `treesync subscribe`: keeps copies in step until it is stopped.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use tokio::sync::mpsc;
+
+use super::arguments::{Subscribe, Travel};
+use super::output::{Event, Output};
+use super::{Outcome, asked_to_stop};
+use crate::apply::CopyOptions;
+use crate::model::{Position, RuleOptions, Rules};
+use crate::session::{Notice, Settings, copy_at, run};
+
+/// The rules that arguments ask for.
+pub(super) fn rules(travel: Travel, preserve_on_copies: Vec<String>) -> anyhow::Result<Rules> {
+    let Travel { exclude, allow_setuid, allow_capabilities, more_xattrs } = travel;
+    Ok(Rules::new(RuleOptions { exclude, preserve_on_copies, allow_setuid, allow_capabilities, more_xattrs })?)
+}
+
+pub(super) async fn subscribe(arguments: Subscribe, output: &Output) -> anyhow::Result<Outcome> {
+    let Subscribe { from, directories, travel, preserve, adopt, once, spool, tls } = arguments;
+    let options = CopyOptions { rules: Arc::new(rules(travel, preserve)?), adopt, ..CopyOptions::default() };
+    let mut copies = Vec::new();
+    for directory in distinct(directories)? {
+        copies.push((directory.display().to_string(), copy_at(directory, options.clone())));
+    }
+    let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("a name for the session")?;
+    let count = copies.len();
+    let jitter =
+        || u32::try_from(RandomState::new().build_hasher().finish() >> 32).map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX));
+    let (address, tls, session) = (from, tls.files(), uuid.trim().to_owned());
+    let settings = Settings { address, tls, session, copies, spool_directory: spool, jitter: Box::new(jitter) };
+    let (sender, notices) = mpsc::unbounded_channel();
+    let ended = async {
+        tokio::select! {
+            stopped = asked_to_stop() => stopped,
+            () = tell(notices, count, once, output) => Ok(()),
+        }
+    };
+    let (mut stopped, mut result) = (None, None);
+    {
+        let stop = async { stopped = Some(ended.await) };
+        result.replace(run(settings, sender, stop).await);
+    }
+    stopped.transpose().context("cannot wait for signals")?;
+    result.transpose().context("cannot keep the copies in step")?;
+    output.say(&Event::Stopped);
+    Ok(Outcome::Good)
+}
+
+/// Each directory once, by its real path.
+fn distinct(directories: Vec<PathBuf>) -> anyhow::Result<Vec<PathBuf>> {
+    let mut real: Vec<PathBuf> = Vec::new();
+    for directory in directories {
+        let path = std::fs::canonicalize(&directory).with_context(|| format!("copy {} cannot be used", directory.display()))?;
+        if real.contains(&path) {
+            bail!("copy {} is named twice", path.display());
+        }
+        real.push(path);
+    }
+    Ok(real)
+}
+
+/// Says what the session tells. Ready when all copies are in sync and that was all to be done.
+async fn tell(mut notices: mpsc::UnboundedReceiver<Notice>, count: usize, once: bool, output: &Output) {
+    let mut in_sync: BTreeMap<String, Position> = BTreeMap::new();
+    let mut said = None;
+    while let Some(notice) = notices.recv().await {
+        if let Notice::InSync { copy, position } = &notice {
+            in_sync.insert(copy.clone(), *position);
+        }
+        output.say(&event(notice));
+        let mut positions = in_sync.values();
+        let first = positions.next().copied();
+        let Some(position) = first.filter(|first| in_sync.len() == count && in_sync.values().all(|other| other == first)) else { continue };
+        if said != Some(position) {
+            said = Some(position);
+            output.say(&Event::InSync { position: position.into() });
+        }
+        if once {
+            return;
+        }
+    }
+}
+
+fn event(notice: Notice) -> Event {
+    let retry_ms = |retry: std::time::Duration| u64::try_from(retry.as_millis()).unwrap_or(u64::MAX);
+    match notice {
+        Notice::Opened { copy, position } => Event::Opened { copy, position: position.map(Into::into) },
+        Notice::Visible { copy, position } => Event::Visible { copy, position: position.into() },
+        Notice::Durable { copy, position } => Event::Durable { copy, position: position.into() },
+        Notice::InSync { copy, position } => Event::CopyInSync { copy, position: position.into() },
+        Notice::Behind { copy, problem, retry } => Event::Behind { copy, problem, retry_ms: retry_ms(retry) },
+        Notice::Connected { address } => Event::Connected { address: address.to_string() },
+        Notice::Disconnected { problem, retry } => Event::Disconnected { problem, retry_ms: retry_ms(retry) },
+    }
+}

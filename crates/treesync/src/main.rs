@@ -1,0 +1,7 @@
+//! The program `treesync`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    treesync::cli::run()
+}

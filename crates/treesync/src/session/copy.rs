@@ -1,0 +1,135 @@
+//! A copy on disk as a session needs it: applied to, or compared with a manifest and repaired.
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::contents::{FetchError, SharedContents};
+use super::worker::{Fault, Open, Replica};
+use crate::apply::{ContentError, Contents, Copy, CopyError, CopyOptions, Problem};
+use crate::model::{Batch, ManifestPart, Position, Put, Wanted};
+use crate::tree::Root;
+use crate::verify::{Comparer, Finding, Repairer};
+
+/// Opens the copy at a directory whenever the session asks for it.
+pub fn copy_at(directory: PathBuf, options: CopyOptions) -> Open {
+    let is_doubtful = Arc::new(AtomicBool::new(false));
+    Box::new(move || {
+        let failed = |error: &dyn std::fmt::Display| Fault::Failed(error.to_string());
+        let root = Root::open(&directory).map_err(|error| failed(&error))?;
+        let copy = Copy::open(root, options.clone()).map_err(|error| failed(&error))?;
+        let adopt = options.adopt;
+        let (is_doubtful, with_content, reconciling) = (is_doubtful.clone(), None, None);
+        Ok(Box::new(Follower { copy, adopt, with_content, is_doubtful, reconciling }))
+    })
+}
+
+pub(super) struct Follower {
+    copy: Copy,
+    adopt: bool,
+    /// Whether a comparison reads all bytes; when nobody says, it depends on what is known of the copy.
+    with_content: Option<bool>,
+    /// Somebody else changed the copy, or it is to become one of another source: it has no position until it is compared
+    /// with a manifest. Outlives the opening, since the marker does not know.
+    is_doubtful: Arc<AtomicBool>,
+    reconciling: Option<(Comparer, Repairer)>,
+}
+
+impl Follower {
+    /// For one comparison.
+    pub(super) fn new(copy: Copy, adopt: bool, with_content: bool) -> Self {
+        Self { copy, adopt, with_content: Some(with_content), is_doubtful: Arc::default(), reconciling: None }
+    }
+
+    fn fault(&self, error: &CopyError) -> Fault {
+        if error.problem.is_gone() {
+            let path = if let Problem::Content { path, .. } = &error.problem { path.to_string() } else { String::new() };
+            return Fault::Gone(path);
+        }
+        let is_refused = matches!(error.problem, Problem::OtherSource { .. }) && !self.adopt;
+        if error.problem.is_cured_by_repair() && !is_refused {
+            self.is_doubtful.store(true, Ordering::Relaxed);
+        }
+        Fault::Failed(error.to_string())
+    }
+
+    /// A copy of another source is not made one of this by accident.
+    fn check_source(&self, position: &Position) -> Result<(), Fault> {
+        let is = self.copy.marker().map(|marker| marker.position.source).filter(|is| *is != position.source);
+        match is {
+            Some(is) if !self.adopt => Err(Fault::Failed(format!(
+                "{}: it is a copy of source {is}, not of {}; subscribe with --adopt to turn it into its copy, or name the right directory",
+                self.copy.root().path().display(),
+                position.source
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Compares and repairs; tells what differed.
+    pub(super) fn reconcile_telling(&mut self, part: &ManifestPart, contents: &SharedContents) -> Result<Vec<Finding>, Fault> {
+        if part.puts.first().is_some_and(|put| put.path.is_root()) {
+            self.check_source(&part.position)?;
+            // Size and time tell enough of a copy that only was away for long.
+            let is_trusted = self.copy.position().is_some() && !self.is_doubtful.load(Ordering::Relaxed);
+            self.reconciling = Some((Comparer::new(self.with_content.unwrap_or(!is_trusted)), Repairer::default()));
+        }
+        let Some((mut comparer, mut repairer)) = self.reconciling.take() else {
+            return Err(Fault::Failed("the manifest does not begin with the root".to_owned()));
+        };
+        let failed = |error: &dyn std::fmt::Display| Fault::Failed(error.to_string());
+        let mut found = comparer.compare(self.copy.root(), self.copy.rules(), &part.puts).map_err(|error| failed(&error))?;
+        if part.is_last_part {
+            let extra = comparer.finish(self.copy.root(), self.copy.rules()).map_err(|error| failed(&error))?;
+            found.extend(extra.into_iter().map(|finding| (finding, None)));
+        }
+        let batch = repairer.batch(&part.puts, &found, part.position, part.is_last_part);
+        if part.is_last_part || !batch.puts.is_empty() || !batch.structure.is_empty() {
+            prefetch(batch.puts.iter().filter(|put| put.content_generation > 0), contents)?;
+            self.copy.repair(&batch, contents).map_err(|error| self.fault(&error))?;
+        }
+        if part.is_last_part {
+            self.is_doubtful.store(false, Ordering::Relaxed);
+        } else {
+            self.reconciling = Some((comparer, repairer));
+        }
+        Ok(found.into_iter().map(|(finding, _)| finding).collect())
+    }
+}
+
+impl Replica for Follower {
+    fn position(&self) -> Option<Position> {
+        self.copy.position().filter(|_| !self.is_doubtful.load(Ordering::Relaxed))
+    }
+
+    fn apply(&mut self, batch: &Batch, contents: &SharedContents) -> Result<(), Fault> {
+        let at = self.copy.position().map_or(0, |position| position.generation);
+        let is_wanted = |put: &&Put| put.inline.is_none() && put.content_generation > at && put.held_at.is_none() && put.delta.is_none();
+        prefetch(batch.puts.iter().filter(is_wanted), contents)?;
+        self.copy.apply(batch, contents).map_err(|error| self.fault(&error))?;
+        Ok(())
+    }
+
+    fn reconcile(&mut self, part: &ManifestPart, contents: &SharedContents) -> Result<(), Fault> {
+        self.reconcile_telling(part, contents).map(drop)
+    }
+
+    fn make_durable(&mut self) -> Result<(), Fault> {
+        self.copy.make_durable().map_err(|error| self.fault(&error))
+    }
+}
+
+fn prefetch<'p>(puts: impl Iterator<Item = &'p Put>, contents: &SharedContents) -> Result<(), Fault> {
+    let wanted = puts.filter_map(|put| put.entry.file().map(|(size, content)| Wanted::whole(put.path.clone(), size, content)));
+    contents.prefetch(wanted).map_err(|error| Fault::Failed(error.to_string()))
+}
+
+impl Contents for SharedContents {
+    fn open(&self, wanted: &Wanted) -> Result<Box<dyn Read + Send>, ContentError> {
+        SharedContents::open(self, wanted).map_err(|error| match error {
+            FetchError::Gone => ContentError::Gone,
+            error => ContentError::Failed(io::Error::other(error)),
+        })
+    }
+}

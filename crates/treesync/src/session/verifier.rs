@@ -1,0 +1,203 @@
+//! Verifies one copy against its publisher: digests of directories first, then what is in those that differ.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use super::contents::SharedContents;
+use super::copy::Follower;
+use crate::apply::{Copy, CopyError, CopyOptions, MarkerState, read_marker};
+use crate::model::{ContentHash, ManifestPart, Position, TreePath};
+use crate::tree::{Root, TreeError};
+use crate::verify::{Comparer, Difference, Finding, Level, directory_digests, read_when_idle};
+use crate::wire::{CallError, Client, Message};
+
+use super::worker::Fault;
+
+/// Directories asked for in one call.
+const DIRECTORIES_MAX: usize = 10_000;
+
+/// What is to be verified.
+pub struct Verifier {
+    /// The root of the copy.
+    pub directory: PathBuf,
+    /// As the copy is kept; the rules are those that it is compared by.
+    pub options: CopyOptions,
+    /// How closely.
+    pub level: Level,
+}
+
+/// What came of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// Where the source was when it was compared.
+    pub source: Position,
+    /// Where the copy is, by its marker, when that is clean.
+    pub copy: Option<Position>,
+    /// How many paths differ, or did before the repair. A marker that differs counts as one.
+    pub differences: u64,
+    /// Whether they were repaired; the copy is durably equal to the source at `source`, then.
+    pub is_repaired: bool,
+}
+
+/// Why a copy was not verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The publisher did not answer, or lied.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The copy cannot be read.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The copy cannot be opened.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// The copy cannot be repaired.
+    #[error(transparent)]
+    Repair(#[from] Fault),
+    /// There is no thread for it.
+    #[error("no thread for the comparison: {0}")]
+    Thread(std::io::Error),
+    /// An answer that does not fit.
+    #[error("the publisher answered {0}")]
+    Answer(&'static str),
+}
+
+impl Verifier {
+    /// Compares, and tells of each path that differs. Reads in the idle class. With repair, this process must be the
+    /// owner of the copy; what it serves changes path by path. Without, nothing is changed, and the copy may be in use:
+    /// then differences can be changes under way. Cancel safe but for a repair, which goes on to the end of a part.
+    ///
+    /// # Errors
+    /// The publisher or the copy fails.
+    pub async fn run(self, client: &Client, repair: bool, findings: mpsc::UnboundedSender<Finding>) -> Result<Verdict, VerifyError> {
+        let (source, copy) = (client.status().await?.position, self.marker());
+        if self.level == Level::Marker && (!repair || copy.as_ref().is_ok_and(|copy| *copy == Some(source))) {
+            let copy = copy?;
+            return Ok(Verdict { source, copy, differences: u64::from(copy != Some(source)), is_repaired: false });
+        }
+        if repair { self.repair(client, findings).await } else { self.compare(client, copy?, findings).await }
+    }
+
+    fn marker(&self) -> Result<Option<Position>, VerifyError> {
+        let marker = read_marker(&Root::open(&self.directory)?)?;
+        Ok(marker.filter(|marker| marker.state == MarkerState::Clean).map(|marker| marker.position))
+    }
+
+    async fn compare(
+        self,
+        client: &Client,
+        copy: Option<Position>,
+        findings: mpsc::UnboundedSender<Finding>,
+    ) -> Result<Verdict, VerifyError> {
+        let with_content = self.level == Level::Content;
+        let root = Arc::new(Root::open(&self.directory)?);
+        let (own_root, rules) = (root.clone(), self.options.rules.clone());
+        let walk = when_idle(move || directory_digests(&own_root, &rules, with_content));
+        let (source, theirs) = digests(client, with_content).await?;
+        let ours = walk.await??;
+        let differing: BTreeSet<TreePath> =
+            theirs.into_iter().filter(|(path, digest)| ours.get(path) != Some(digest)).map(|(path, _)| path).collect();
+        let mut told = BTreeSet::new();
+        let all: Vec<TreePath> = differing.iter().cloned().collect();
+        for directories in all.chunks(DIRECTORIES_MAX) {
+            let only: BTreeSet<TreePath> = directories.iter().cloned().collect();
+            let mut comparer = Comparer::within(with_content, only);
+            let mut entries = client.compare(directories, with_content).await?;
+            while let Some(message) = entries.next().await? {
+                let Message::Manifest(part) = message else { return Err(VerifyError::Answer("with digests, not entries")) };
+                let (root, rules) = (root.clone(), self.options.rules.clone());
+                let looking = when_idle(move || {
+                    let found = compare_part(&mut comparer, &root, &rules, &part);
+                    (comparer, found)
+                });
+                let found;
+                (comparer, found) = looking.await?;
+                told.extend(found?.into_iter().map(|finding| (finding.path, finding.difference)));
+            }
+        }
+        if self.options.rules.keeps_nothing() {
+            // A digest saw what single entries do not show: a file with one more name elsewhere.
+            let has_finding =
+                |directory: &TreePath| told.iter().any(|(path, _)| path == directory || path.parent().as_ref() == Some(directory));
+            let silent: Vec<TreePath> = differing.into_iter().filter(|directory| !has_finding(directory)).collect();
+            told.extend(silent.into_iter().map(|path| (path, Difference::Links)));
+        }
+        let differences = told.len() as u64;
+        for (path, difference) in told {
+            // The answer has the number; who wants the paths listens.
+            drop(findings.send(Finding { path, difference }));
+        }
+        Ok(Verdict { source, copy, differences, is_repaired: false })
+    }
+
+    async fn repair(self, client: &Client, findings: mpsc::UnboundedSender<Finding>) -> Result<Verdict, VerifyError> {
+        let with_content = self.level == Level::Content;
+        let (directory, options) = (self.directory.clone(), self.options.clone());
+        let open = move || -> Result<Follower, VerifyError> {
+            let copy = Copy::open(Root::open(&directory)?, options)?;
+            Ok(Follower::new(copy, true, with_content))
+        };
+        let mut follower = when_idle(open).await??;
+        let mut messages = client.subscribe(None, "verify", &[]).await?;
+        let mut differences = 0;
+        while let Some(message) = messages.next().await? {
+            let Message::Manifest(part) = message else { return Err(VerifyError::Answer("with changes, not a manifest")) };
+            let contents = SharedContents::new(client.clone(), Handle::current(), std::env::temp_dir());
+            let (position, is_last) = (part.position, part.is_last_part);
+            let done = when_idle(move || {
+                let found = follower.reconcile_telling(&part, &contents);
+                let durable = if is_last { crate::session::Replica::make_durable(&mut follower) } else { Ok(()) };
+                (follower, found, durable)
+            });
+            let (found, durable);
+            (follower, found, durable) = done.await?;
+            for finding in found? {
+                differences += 1;
+                drop(findings.send(finding));
+            }
+            durable?;
+            if is_last {
+                return Ok(Verdict { source: position, copy: Some(position), differences, is_repaired: true });
+            }
+        }
+        Err(VerifyError::Answer("with half a manifest"))
+    }
+}
+
+/// Runs on a thread of its own, whose reads give way to everybody else's.
+async fn when_idle<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, VerifyError> {
+    let (sender, done) = oneshot::channel();
+    let run = move || {
+        // A sandbox that refuses costs politeness, not truth.
+        read_when_idle().ok();
+        sender.send(work()).ok();
+    };
+    std::thread::Builder::new().name("treesync-verify".to_owned()).spawn(run).map_err(VerifyError::Thread)?;
+    done.await.map_err(|_| VerifyError::Answer("in a way that made the comparison panic"))
+}
+
+fn compare_part(comparer: &mut Comparer, root: &Root, rules: &crate::model::Rules, part: &ManifestPart) -> Result<Vec<Finding>, TreeError> {
+    let found = comparer.compare(root, rules, &part.puts)?;
+    let mut found: Vec<Finding> = found.into_iter().map(|(finding, _)| finding).collect();
+    if part.is_last_part {
+        found.extend(comparer.finish(root, rules)?);
+    }
+    Ok(found)
+}
+
+async fn digests(client: &Client, with_content: bool) -> Result<(Position, HashMap<TreePath, ContentHash>), VerifyError> {
+    let mut messages = client.compare(&[], with_content).await?;
+    let mut all = HashMap::new();
+    while let Some(message) = messages.next().await? {
+        let Message::Digests(digests) = message else { return Err(VerifyError::Answer("with entries, not digests")) };
+        all.extend(digests.directories);
+        if digests.is_last_part {
+            return Ok((digests.position, all));
+        }
+    }
+    Err(VerifyError::Answer("with half of its digests"))
+}

@@ -1,0 +1,53 @@
+//! The digests of the directories of a copy, by a walk of it.
+
+use std::collections::HashMap;
+
+use super::cursor::Cursor;
+use super::digest::DirectoryDigester;
+use crate::model::{ContentHash, Entry, Kind, Rules, TreePath};
+use crate::tree::{Lookup, NodeKind, Reading, Root, Stat, TreeError, read_xattrs};
+
+/// The digest of each directory. With content, every byte is read. A path that changes meanwhile is left out, so its
+/// directory differs.
+///
+/// # Errors
+/// The copy cannot be read.
+pub fn directory_digests(root: &Root, rules: &Rules, with_content: bool) -> Result<HashMap<TreePath, ContentHash>, TreeError> {
+    let mut lookup = root.lookup();
+    let mut cursor = Cursor::default();
+    let mut digester = DirectoryDigester::new(with_content);
+    let mut digests = HashMap::new();
+    while let Some((path, stat)) = cursor.next(&mut lookup)? {
+        if rules.is_kept_on_copy(&path) || !stat.kind.travels() {
+            cursor.skip_below();
+            continue;
+        }
+        if let Some(entry) = read(&path, &stat, &mut lookup, rules, with_content)? {
+            digests.extend(digester.take(&path, &entry));
+        }
+    }
+    digests.extend(digester.finish());
+    Ok(digests)
+}
+
+fn read(path: &TreePath, stat: &Stat, lookup: &mut Lookup<'_>, rules: &Rules, with_content: bool) -> Result<Option<Entry>, TreeError> {
+    let link_group = if stat.kind != NodeKind::Directory && stat.links > 1 { stat.identity.inode } else { 0 };
+    if with_content || stat.kind == NodeKind::Symlink {
+        return Ok(match lookup.read_entry(path, rules)? {
+            Reading::Entry(entry, _) => Some(*entry),
+            _ => None,
+        });
+    }
+    let (descriptor, stat) = match lookup.open_path(path) {
+        Ok(opened) => opened,
+        Err(error) if error.is_absent() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let xattrs = read_xattrs(&descriptor, rules).map_err(|error| lookup.failed(path, "read the extended attributes of", error))?;
+    let kind = match stat.kind {
+        NodeKind::File => Kind::File { size_bytes: stat.size_bytes, content: ContentHash([0; 32]) },
+        _ => Kind::Directory,
+    };
+    let (mode, uid, gid, mtime) = (stat.mode, stat.uid, stat.gid, stat.mtime);
+    Ok(Some(Entry { kind, mode, uid, gid, mtime, link_target: Vec::new(), xattrs, link_group }))
+}

@@ -1,0 +1,33 @@
+//! The judge: rsync says in what two trees differ.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Whether rsync is there. A skip is loud, and a failure where everything must run.
+pub(crate) fn is_there_or_skipped(test: &str) -> bool {
+    if Command::new("rsync").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "{test} needs rsync, and CI must run everything: apt-get install rsync");
+    eprintln!("SKIPPED {test}: needs rsync (apt-get install rsync)");
+    false
+}
+
+/// What rsync would change on the copy to make it equal to the source; empty when they are equal.
+///
+/// Archive with hard links, ACLs, attributes and sparse files, deletions included. What belongs to treesync or to the
+/// filesystem is left out; so is the digest of files, unless asked for.
+pub(crate) fn differences(source: &Path, copy: &Path, with_content: bool) -> String {
+    let mut command = Command::new("rsync");
+    command.args(["-aHAXSn", "--delete", "-i", "--exclude=/.treesync", "--exclude=/lost+found", "--filter=-x! user.*"]);
+    command.args(with_content.then_some("--checksum"));
+    let output = command.arg(source.join("")).arg(copy.join("")).output().expect("rsync is there");
+    assert!(output.status.success(), "rsync: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[track_caller]
+pub(crate) fn assert_equal(source: &Path, copy: &Path) {
+    let differences = differences(source, copy, true);
+    assert!(differences.is_empty(), "{} differs from {}:\n{differences}", copy.display(), source.display());
+}
