@@ -2,8 +2,10 @@
 
 pub mod apply;
 pub mod cli;
+pub mod feed;
 pub mod index;
 pub mod model;
+pub mod publish;
 pub mod session;
 pub mod tree;
 pub mod verify;

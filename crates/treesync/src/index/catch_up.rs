@@ -160,7 +160,8 @@ fn sorted(view: &View, places: Vec<Place>) -> Result<Changed, IndexError> {
     Ok(Changed::Sorted(paths.into_iter()))
 }
 
-fn length_of(put: &Put) -> usize {
+/// About how long a put is on the wire, its bytes left out.
+pub(super) fn length_of(put: &Put) -> usize {
     let xattrs: usize = put.entry.xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len()).sum();
     let blocks = put.delta.as_ref().map_or(0, |delta| delta.blocks.len() * 50);
     PUT_BYTES + put.path.as_bytes().len() + put.entry.link_target.len() + xattrs + blocks

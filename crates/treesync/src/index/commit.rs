@@ -96,7 +96,7 @@ struct Writing<'a, 'txn> {
 
 impl Writing<'_, '_> {
     fn write(&mut self, present: Present) -> Result<(), IndexError> {
-        let Present { place, mut found, directory, is_forced } = present;
+        let Present { place, mut found, directory, is_forced, .. } = present;
         if place != Place::root() && self.tables.ancestry(place.directory)?.is_none() {
             // It was seen in a directory that is gone by now.
             return Ok(());

@@ -21,7 +21,7 @@ mod view;
 pub use blocks::{BLOCK_BYTES, LARGE_FILE_BYTES};
 pub use catch_up::{CatchUp, PART_MAX_BYTES};
 pub use commit::Committed;
-pub use observation::{At, Found, Identity, Observation};
+pub use observation::{At, Below, Found, Identity, Observation};
 pub use origin::Origin;
 pub use row::{Row, Stamp};
 pub use store::{Index, IndexOptions, Opened};

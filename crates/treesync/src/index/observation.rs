@@ -29,6 +29,18 @@ pub struct Observation {
     pub is_forced: bool,
 }
 
+/// What an observation of a directory says of the names in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Below {
+    /// Nothing, because the index knows the directory.
+    Unsaid,
+    /// Each of them is in the same set of observations: what is not there is gone.
+    Listed,
+    /// The caller compares them with the index after this commit: until then the rows of a directory that was in its
+    /// place stay.
+    Compared,
+}
+
 /// What stands at a name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
@@ -38,9 +50,8 @@ pub struct Found {
     pub stamp: Stamp,
     /// Of a directory.
     pub identity: Option<Identity>,
-    /// Of a directory: whether each of its names is in the same set of observations, so that a name that is not
-    /// there is gone.
-    pub is_listed: bool,
+    /// Of a directory: what is known of its names.
+    pub below: Below,
     /// Digests of blocks of [`super::BLOCK_BYTES`], for a file of at least [`super::LARGE_FILE_BYTES`].
     pub blocks: Vec<ContentHash>,
     /// The bytes of a small file.

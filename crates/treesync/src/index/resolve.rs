@@ -1,7 +1,7 @@
 //! From what was seen to what that means for the index: which directories moved, are new, or took the place of another.
 
 use super::tables::{Place, ROOT, Writable};
-use super::{At, Found, Identity, IndexError, Observation};
+use super::{At, Below, Found, Identity, IndexError, Observation};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// A directory that gets a place.
@@ -14,6 +14,12 @@ pub(super) enum Placement {
 }
 
 impl Placement {
+    pub fn directory(&self) -> u64 {
+        match self {
+            Self::Move { directory, .. } | Self::Make { directory, .. } => *directory,
+        }
+    }
+
     pub fn to(&self) -> &Place {
         match self {
             Self::Move { to, .. } | Self::Make { to, .. } => to,
@@ -23,6 +29,7 @@ impl Placement {
 
 /// Something that was seen, where.
 pub(super) struct Present {
+    pub at: At,
     pub place: Place,
     pub found: Found,
     /// Of a directory.
@@ -76,12 +83,13 @@ pub(super) fn resolve(tables: &Writable, observations: Vec<Observation>, next_di
         waiting = later;
     }
     *next_directory = resolver.next_directory;
+    resolver.drop_impossible()?;
     Ok(resolver.resolved)
 }
 
 /// Names seen in each directory of which all names were seen.
 fn names_of_listed(observations: &[Observation]) -> HashMap<Identity, HashSet<Vec<u8>>> {
-    let listed = observations.iter().filter_map(|seen| seen.found.as_ref().filter(|found| found.is_listed)?.identity.clone());
+    let listed = observations.iter().filter_map(|seen| seen.found.as_ref().filter(|found| found.below == Below::Listed)?.identity.clone());
     let mut names: HashMap<Identity, HashSet<Vec<u8>>> = listed.map(|identity| (identity, HashSet::new())).collect();
     for observation in observations {
         if let Some(names) = observation.at.parent.as_ref().and_then(|parent| names.get_mut(parent)) {
@@ -136,7 +144,12 @@ impl Resolver<'_, '_> {
             return Ok(());
         };
         let directory = if let Some(identity) = &found.identity {
-            self.directory(&place, old.as_ref().map(|row| row.directory), identity, found.is_listed)
+            if found.below == Below::Unsaid && !self.is_known(&place, identity) {
+                // It was known when it was seen, and its rows went meanwhile: without them it would be empty.
+                self.resolved.unsettled.push(observation.at);
+                return Ok(());
+            }
+            self.directory(&place, old.as_ref().map(|row| row.directory), identity, found.below != Below::Unsaid)
         } else {
             if old.is_some_and(|row| row.directory != 0) {
                 self.resolved.removals.insert(place.clone());
@@ -146,12 +159,16 @@ impl Resolver<'_, '_> {
         if let Some(names) = found.identity.as_ref().and_then(|identity| names.get(identity)) {
             self.remove_others(directory, names)?;
         }
-        self.resolved.present.push(Present { place, found, directory, is_forced: observation.is_forced });
+        self.resolved.present.push(Present { at: observation.at, place, found, directory, is_forced: observation.is_forced });
         Ok(())
     }
 
+    fn is_known(&self, place: &Place, identity: &Identity) -> bool {
+        *place == Place::root() || self.ids.get(identity).is_some_and(Option::is_some)
+    }
+
     /// The number of the directory that was seen at a place where the index has `old` (0: no directory; none: nothing).
-    fn directory(&mut self, place: &Place, old: Option<u64>, identity: &Identity, is_listed: bool) -> u64 {
+    fn directory(&mut self, place: &Place, old: Option<u64>, identity: &Identity, keeps_rows: bool) -> u64 {
         if *place == Place::root() {
             self.resolved.takeovers.push((ROOT, identity.clone()));
             self.ids.insert(identity.clone(), Some(ROOT));
@@ -169,7 +186,7 @@ impl Resolver<'_, '_> {
             self.resolved.placements.push(Placement::Move { directory, to: place.clone() });
             return directory;
         }
-        if let Some(directory) = replaced.filter(|directory| *directory != 0 && is_listed) {
+        if let Some(directory) = replaced.filter(|directory| *directory != 0 && keeps_rows) {
             self.resolved.takeovers.push((directory, identity.clone()));
             self.ids.insert(identity.clone(), Some(directory));
             return directory;
@@ -182,6 +199,57 @@ impl Resolver<'_, '_> {
         self.ids.insert(identity.clone(), Some(directory));
         self.resolved.placements.push(Placement::Make { directory, to: place.clone(), identity: identity.clone() });
         directory
+    }
+
+    /// Drops directories that would be below themselves, in what goes, or nowhere: something above them moved and was not
+    /// seen yet.
+    fn drop_impossible(&mut self) -> Result<(), IndexError> {
+        loop {
+            let targets: HashMap<u64, u64> = self.resolved.placements.iter().map(|one| (one.directory(), one.to().directory)).collect();
+            let mut doomed = HashSet::new();
+            for place in &self.resolved.removals {
+                let directory = self.tables.row(place)?.map_or(0, |row| row.directory);
+                if directory != 0 && !targets.contains_key(&directory) {
+                    doomed.insert(directory);
+                }
+            }
+            let mut impossible = HashSet::new();
+            for directory in targets.keys() {
+                if !self.reaches_root(*directory, &targets, &doomed)? {
+                    impossible.insert(*directory);
+                }
+            }
+            if impossible.is_empty() {
+                return Ok(());
+            }
+            for directory in &impossible {
+                if let Some(record) = self.tables.directory(*directory)? {
+                    self.resolved.removals.remove(&record.place);
+                }
+            }
+            self.resolved.placements.retain(|placement| !impossible.contains(&placement.directory()));
+            let dropped = self.resolved.present.extract_if(.., |present| impossible.contains(&present.directory));
+            self.resolved.unsettled.extend(dropped.map(|present| present.at));
+        }
+    }
+
+    /// Whether a directory is in the tree when all have moved and what goes is gone.
+    fn reaches_root(&self, directory: u64, targets: &HashMap<u64, u64>, doomed: &HashSet<u64>) -> Result<bool, IndexError> {
+        let mut at = directory;
+        let mut passed = HashSet::new();
+        while at != ROOT {
+            if doomed.contains(&at) || !passed.insert(at) {
+                return Ok(false);
+            }
+            at = match targets.get(&at) {
+                Some(parent) => *parent,
+                None => match self.tables.directory(at)? {
+                    Some(record) => record.place.directory,
+                    None => return Ok(false),
+                },
+            };
+        }
+        Ok(true)
     }
 
     /// All rows of a directory that are not among its names go.

@@ -4,12 +4,13 @@ use super::commit::{Commit, Committed};
 use super::tables::{Snapshot, Writable};
 use super::{CatchUp, IndexError, Observation, Origin, Retention, View};
 use crate::model::{Position, SourceId};
-use redb::{Database, DatabaseError, Durability, ReadableDatabase, StorageError};
+use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError};
 use std::fs::{self, DirBuilder};
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 const INDEX_FILE: &str = "index";
 const ORIGIN_FILE: &str = "origin.json";
@@ -50,6 +51,8 @@ pub struct Index {
     database: Database,
     folder: PathBuf,
     options: IndexOptions,
+    /// Held from reading the position to committing what follows from it.
+    writer: Mutex<()>,
 }
 
 impl Index {
@@ -109,7 +112,7 @@ impl Index {
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Self { database, folder: folder.to_owned(), options: options.clone() })
+        Ok(Self { database, folder: folder.to_owned(), options: options.clone(), writer: Mutex::new(()) })
     }
 
     /// Starts a history: of a new source, or the next epoch of one whose index was lost.
@@ -148,6 +151,7 @@ impl Index {
     /// Begins an epoch after the given one and our own: generations from before mean nothing any more. Durable when it
     /// returns.
     pub fn begin_epoch_after(&self, epoch: u64) -> Result<Position, IndexError> {
+        let _alone = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let position = self.position()?;
         let epoch = position.epoch.max(epoch).saturating_add(1);
         // The origin first: if the host dies in between, the index is older than it, and begins one more epoch.
@@ -187,6 +191,7 @@ impl Index {
     /// # Errors
     /// The store failed; the index is as before.
     pub fn commit(&self, observations: Vec<Observation>, unix_seconds: u64) -> Result<Committed, IndexError> {
+        let _alone = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let position = self.position()?;
         let before = Snapshot::open(&self.database.begin_read()?)?;
         let retention = self.options.retention;
@@ -208,6 +213,22 @@ impl Index {
     /// Notes that the source is durable up to a generation.
     pub fn set_durable(&self, generation: u64) -> Result<(), IndexError> {
         self.write(|tables| tables.set_number("durable", generation))
+    }
+
+    /// Notes that the index has every entry of the source.
+    pub fn set_complete(&self) -> Result<(), IndexError> {
+        self.write(|tables| tables.set_number("complete", 1))
+    }
+
+    /// Notes that the index is in use, and by which run of the host. True when the last use was in another run, so that
+    /// what the source had not yet written to its disk may be lost.
+    pub fn begin_use(&self, boot: &[u8]) -> Result<bool, IndexError> {
+        self.write(|tables| {
+            let is_other = tables.meta.get(b"boot".as_slice())?.is_none_or(|known| known.value() != boot || boot.is_empty());
+            tables.meta.insert(b"boot".as_slice(), boot)?;
+            tables.set_number("clean", 0)?;
+            Ok(is_other)
+        })
     }
 
     /// Notes whether the index is closed in order.

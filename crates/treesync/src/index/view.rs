@@ -1,8 +1,9 @@
 //! The index as of one moment.
 
+use super::catch_up::{PART_MAX_BYTES, length_of};
 use super::tables::{DirectoryRecord, Place, ROOT, Snapshot};
 use super::{At, Identity, IndexError, Observation, Row};
-use crate::model::{Entry, Position, SourceId, TreePath};
+use crate::model::{ManifestPart, Position, Put, SourceId, TreePath};
 use std::collections::{BTreeSet, HashSet};
 
 /// A consistent look at the index. Cheap to make; not to be kept for long, since the file cannot reuse space meanwhile.
@@ -43,6 +44,11 @@ impl View {
         self.required("durable")
     }
 
+    /// Whether it ever had every entry of the source.
+    pub fn is_complete(&self) -> Result<bool, IndexError> {
+        Ok(self.number("complete")? == Some(1))
+    }
+
     /// How many entries the source has.
     pub fn entry_count(&self) -> Result<u64, IndexError> {
         self.tables.row_count()
@@ -75,6 +81,17 @@ impl View {
     /// The identity of a directory, by number.
     pub fn identity_of(&self, directory: u64) -> Result<Option<Identity>, IndexError> {
         Ok(self.tables.directory(directory)?.map(|DirectoryRecord { identity, .. }| Identity(identity.into())))
+    }
+
+    /// The name of a directory, wherever the index has it.
+    pub fn at_of(&self, identity: &Identity) -> Result<Option<At>, IndexError> {
+        let Some(directory) = self.directory_of(identity)? else { return Ok(None) };
+        if directory == ROOT {
+            return Ok(Some(At { parent: None, name: Vec::new() }));
+        }
+        let Some(record) = self.tables.directory(directory)? else { return Ok(None) };
+        let parent = self.identity_of(record.place.directory)?;
+        Ok(parent.map(|parent| At { parent: Some(parent), name: record.place.name }))
     }
 
     /// The path of a directory, by number; none when it is not in the tree.
@@ -148,7 +165,7 @@ impl View {
 
     /// Every entry, in the order of paths.
     pub fn manifest(self) -> Manifest {
-        Manifest { walk: Walk::new(), view: self }
+        Manifest { walk: Walk::new(), view: self, is_done: false }
     }
 }
 
@@ -207,6 +224,7 @@ impl Walk {
 pub struct Manifest {
     walk: Walk,
     view: View,
+    is_done: bool,
 }
 
 impl Manifest {
@@ -215,13 +233,22 @@ impl Manifest {
         self.view.position()
     }
 
-    /// Up to `count` more entries; empty at the end.
-    pub fn next_part(&mut self, count: usize) -> Result<Vec<(TreePath, Entry)>, IndexError> {
-        let mut part = Vec::new();
-        while part.len() < count {
-            let Some((path, _, row)) = self.walk.next(&self.view.tables)? else { break };
-            part.push((path, row.entry));
+    /// The next part; none after the last.
+    pub fn next_part(&mut self) -> Result<Option<ManifestPart>, IndexError> {
+        if self.is_done {
+            return Ok(None);
         }
-        Ok(part)
+        let (mut puts, mut length) = (Vec::new(), 0);
+        while length < PART_MAX_BYTES {
+            let Some((path, _, row)) = self.walk.next(&self.view.tables)? else {
+                self.is_done = true;
+                break;
+            };
+            let Row { entry, content_generation, .. } = row;
+            let put = Put { path, entry, content_generation, inline: None, held_at: None, delta: None };
+            length += length_of(&put);
+            puts.push(put);
+        }
+        Ok(Some(ManifestPart { position: self.view.position()?, is_last_part: self.is_done, puts }))
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::copy_model::Tree;
 use std::collections::{BTreeMap, BTreeSet};
-use treesync::index::{At, Found, Identity, Observation, Stamp, View};
+use treesync::index::{At, Below, Found, Identity, Observation, Stamp, View};
 use treesync::model::{ContentHash, Entry, Kind, Mtime, TreePath};
 
 #[derive(Clone, Debug)]
@@ -275,7 +275,7 @@ impl SourceModel {
                 ctime: Mtime { seconds: 0, nanoseconds: u32::try_from(*ctime).unwrap() },
             },
             identity: is_directory.then(|| self.identity(inode)),
-            is_listed,
+            below: if is_listed { Below::Listed } else { Below::Unsaid },
             blocks: vec![],
             inline: None,
         }

@@ -1,0 +1,523 @@
+//! The thread that reads the source and commits: what is due from the feed, comparisons, and requests, one after another.
+
+use super::reader::{Met, Reader, Seen};
+use super::ring::{Shared, length_of};
+use super::scan::{Scan, Step};
+use super::status::{Changed, Detection, Phase};
+use super::{DetectionWish, PublishError, PublishOptions};
+use crate::feed::{Dirty, Due, Feed, Writer};
+use crate::index::{At, Below, Index, Observation, Opened, View};
+use crate::model::{Position, TreePath};
+use crate::tree::Root;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Observations that a comparison gathers for one commit. A commit costs some milliseconds, an observation some hundred bytes.
+const COMMIT_OBSERVATIONS: usize = 4096;
+/// Bytes of small files that one commit carries.
+const INLINE_MAX_TOTAL_BYTES: u64 = 8 * 1024 * 1024;
+/// Names that a comparison looks at before it looks whether something else is to be done.
+const SLICE_NAMES: u32 = 2048;
+/// How long the engine sleeps when nothing is due.
+const IDLE: Duration = Duration::from_hours(1);
+/// After an error of the source, before it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+pub(super) type Reply<T> = Sender<Result<T, PublishError>>;
+
+/// What the engine is asked.
+pub(super) enum Message {
+    /// The feed has something.
+    Woken,
+    Push {
+        path: TreePath,
+        is_dry_run: bool,
+        reply: Reply<Changed>,
+    },
+    Delete {
+        path: TreePath,
+        is_dry_run: bool,
+        reply: Reply<Changed>,
+    },
+    Checkpoint {
+        reply: Reply<Position>,
+    },
+    Rescan {
+        reply: Reply<Position>,
+    },
+    Settle {
+        reply: Reply<Position>,
+    },
+    Stop,
+}
+
+/// A comparison of the whole source.
+struct Comparison {
+    scan: Scan,
+    observations: Vec<Observation>,
+    /// It checks the feed, slowly, instead of standing in for it.
+    is_audit: bool,
+    next_slice: Instant,
+}
+
+pub(super) struct Engine {
+    pub(super) shared: Arc<Shared>,
+    pub(super) root: Arc<Root>,
+    pub(super) options: PublishOptions,
+    pub(super) feed: Option<Feed>,
+    messages: Receiver<Message>,
+    comparison: Option<Comparison>,
+    /// When the next whole comparison is due.
+    next_comparison: Instant,
+    met: Met,
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
+}
+
+impl Engine {
+    pub fn open(
+        root: Arc<Root>,
+        folder: &Path,
+        options: PublishOptions,
+        sender: &Sender<Message>,
+        messages: Receiver<Message>,
+    ) -> Result<Self, PublishError> {
+        let (index, opened) = Index::open(folder, &options.index)?;
+        let wake = sender.clone();
+        let wake = Box::new(move || {
+            // Nobody listens any more: the engine has ended.
+            let _ = wake.send(Message::Woken);
+        });
+        let (feed, detection) = match options.detection {
+            DetectionWish::Poll => (None, Detection::Poll { reason: "as configured".to_owned() }),
+            DetectionWish::Automatic => match Feed::start(&root, options.feed, wake) {
+                Ok(feed) => (Some(feed), Detection::Fanotify),
+                Err(refused) => (None, Detection::Poll { reason: refused.reason }),
+            },
+        };
+        if let Detection::Poll { reason } = &detection {
+            tracing::warn!(source = %root.path().display(), %reason, "changes are found by comparing the whole source from time to time");
+        }
+        // A generation that was told may name bytes that the disk lost with the power.
+        let suspects = if index.begin_use(&boot())? && opened == Opened::Unclean { suspects(&index)? } else { Vec::new() };
+        let shared = Arc::new(Shared::new(index, opened, root.clone(), &options, detection)?);
+        let mut engine =
+            Self { shared, root, options, feed, messages, comparison: None, next_comparison: Instant::now(), met: Met::default() };
+        engine.begin_comparison(false);
+        engine.read_anew(&suspects)?;
+        Ok(engine)
+    }
+
+    pub fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
+    /// Until it is stopped. A panic ends the publisher, not the process: the index is as of the last commit.
+    pub fn run(mut self) {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.follow()));
+        let reason = match result {
+            Ok(Ok(())) => "it was stopped".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "a defect of treesync; the log has the place".to_owned(),
+        };
+        tracing::info!(source = %self.root.path().display(), %reason, "the publisher ends");
+        self.shared.end(reason);
+    }
+
+    fn follow(&mut self) -> Result<(), PublishError> {
+        loop {
+            match self.messages.recv_timeout(self.until_next()) {
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return self.close(),
+                Ok(message) => self.answer(message)?,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let due = self.feed.as_ref().map(Feed::take).unwrap_or_default();
+            self.survive(|engine| engine.take_in(due))?;
+            if self.is_comparison_due() {
+                self.survive(Self::compare_slice)?;
+            }
+        }
+    }
+
+    /// A source that cannot be read is an error to tell and try again; an index that cannot be written is the end.
+    fn survive(&mut self, step: impl FnOnce(&mut Self) -> Result<(), PublishError>) -> Result<(), PublishError> {
+        match step(self) {
+            Err(PublishError::Tree(error)) => {
+                tracing::warn!(%error, "the source cannot be read; it is compared again");
+                self.shared.update(|status| status.last_error = Some(error.to_string()));
+                self.begin_comparison(false);
+                if let Some(comparison) = &mut self.comparison {
+                    comparison.next_slice = Instant::now() + RETRY;
+                }
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    fn until_next(&self) -> Duration {
+        let now = Instant::now();
+        let feed = self.feed.as_ref().and_then(|feed| Some(feed.due_at()?.saturating_sub(feed.now())));
+        let comparison = match &self.comparison {
+            Some(comparison) => Some(comparison.next_slice),
+            None => self.compares_again().then_some(self.next_comparison),
+        };
+        let comparison = comparison.map(|at| at.saturating_duration_since(now));
+        feed.into_iter().chain(comparison).min().unwrap_or(IDLE).min(IDLE)
+    }
+
+    fn compares_again(&self) -> bool {
+        self.feed.is_none() || !self.options.audit_interval.is_zero()
+    }
+
+    fn is_comparison_due(&mut self) -> bool {
+        let now = Instant::now();
+        if self.comparison.is_none() && self.compares_again() && self.next_comparison <= now {
+            self.begin_comparison(self.feed.is_some());
+        }
+        self.comparison.as_ref().is_some_and(|comparison| comparison.next_slice <= now)
+    }
+
+    fn answer(&mut self, message: Message) -> Result<(), PublishError> {
+        match message {
+            Message::Woken | Message::Stop => return Ok(()),
+            Message::Push { path, is_dry_run, reply } => send(&reply, self.push(&path, is_dry_run))?,
+            Message::Delete { path, is_dry_run, reply } => send(&reply, self.delete(&path, is_dry_run))?,
+            Message::Checkpoint { reply } => send(&reply, self.checkpoint())?,
+            Message::Rescan { reply } => {
+                self.begin_comparison(false);
+                send(&reply, self.settle())?;
+            }
+            Message::Settle { reply } => send(&reply, self.settle())?,
+        }
+        Ok(())
+    }
+
+    /// Ends a comparison that runs, if it is not one to begin with, and all that happened before.
+    pub(super) fn settle(&mut self) -> Result<Position, PublishError> {
+        if self.feed.is_none() && self.comparison.is_none() {
+            self.begin_comparison(false);
+        }
+        loop {
+            let due = self.feed.as_ref().map(Feed::take_all).unwrap_or_default();
+            self.take_in(due)?;
+            match &self.comparison {
+                Some(comparison) if !comparison.is_audit => self.compare_slice()?,
+                _ => break,
+            }
+        }
+        // What changed while the comparison ran.
+        let due = self.feed.as_ref().map(Feed::take_all).unwrap_or_default();
+        self.take_in(due)?;
+        Ok(self.shared.position())
+    }
+
+    /// Takes in what the feed has, without waiting for a comparison.
+    pub(super) fn settle_feed(&mut self) -> Result<(), PublishError> {
+        let due = self.feed.as_ref().map(Feed::take_all).unwrap_or_default();
+        self.take_in(due)
+    }
+
+    fn begin_comparison(&mut self, is_audit: bool) {
+        let root = TreePath::root();
+        let comparison = Comparison { scan: Scan::below(root), observations: Vec::new(), is_audit, next_slice: Instant::now() };
+        self.comparison = Some(comparison);
+        if !is_audit {
+            self.shared.update(|status| status.phase = Phase::Scanning);
+        }
+    }
+
+    /// Goes on with a comparison for a moment.
+    fn compare_slice(&mut self) -> Result<(), PublishError> {
+        let Some(mut comparison) = self.comparison.take() else { return Ok(()) };
+        if comparison.scan.compared == 0 {
+            // The root itself.
+            self.take_in_names(BTreeSet::from([At { parent: None, name: Vec::new() }]))?;
+        }
+        let budget = if comparison.is_audit { (self.options.audit_names_per_second / 10).max(1) } else { SLICE_NAMES };
+        let (shared, root) = (self.shared.clone(), self.root.clone());
+        let view = shared.index.view()?;
+        let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), 0);
+        let mut step = Step::More;
+        for _ in 0..budget {
+            step = comparison.scan.step(&mut reader, &view, &mut comparison.observations)?;
+            if step != Step::More || comparison.observations.len() >= COMMIT_OBSERVATIONS {
+                break;
+            }
+        }
+        let met = reader.met;
+        drop((reader, view));
+        self.note_met(met);
+        self.add_hot(std::mem::take(&mut comparison.scan.hot));
+        if step != Step::More || comparison.observations.len() >= COMMIT_OBSERVATIONS || comparison.is_audit {
+            let observations = std::mem::take(&mut comparison.observations);
+            let changed = self.commit(observations)?;
+            if comparison.is_audit && changed > 0 {
+                tracing::warn!(changed, "the check of the feed found changes that nobody had told");
+                self.shared.update(|status| status.drift_of_feed += changed);
+            }
+        }
+        if step == Step::Done {
+            return self.end_comparison(comparison.is_audit);
+        }
+        let pause = if comparison.is_audit { Duration::from_millis(100) } else { Duration::ZERO };
+        comparison.next_slice = Instant::now() + pause;
+        self.comparison = Some(comparison);
+        Ok(())
+    }
+
+    fn end_comparison(&mut self, is_audit: bool) -> Result<(), PublishError> {
+        let pause = if self.feed.is_some() { self.options.audit_interval } else { self.options.poll_interval };
+        self.next_comparison = Instant::now() + pause;
+        let view = self.shared.index.view()?;
+        let (entries, floor) = (view.entry_count()?, view.floor()?);
+        let met = std::mem::take(&mut self.met);
+        self.shared.update(|status| {
+            (status.entries, status.floor, status.skipped) = (entries, floor, met.skipped);
+            status.hot += met.hot;
+        });
+        if is_audit {
+            return Ok(());
+        }
+        self.shared.complete()?;
+        self.make_durable()
+    }
+
+    fn note_met(&mut self, met: Met) {
+        self.met.skipped += met.skipped;
+        self.met.hot += met.hot;
+    }
+
+    /// Reads and commits what is due.
+    fn take_in(&mut self, due: Due) -> Result<(), PublishError> {
+        if due.is_everything {
+            self.shared.update(|status| status.overflows += 1);
+            self.begin_comparison(false);
+        }
+        if due.dirty.is_empty() {
+            return Ok(());
+        }
+        let view = self.shared.index.view()?;
+        let mut names = BTreeSet::new();
+        for dirty in due.dirty {
+            match dirty {
+                Dirty::Name(at) => {
+                    names.insert(at);
+                }
+                Dirty::Directory(identity) => names.extend(view.at_of(&identity)?),
+                Dirty::Handle(identity) => {
+                    let inode = self.feed.as_ref().and_then(|feed| feed.inode_of(&identity));
+                    names.extend(inode.map(|inode| view.names_of(inode)).transpose()?.unwrap_or_default());
+                }
+            }
+        }
+        drop(view);
+        self.take_in_names(names)?;
+        let events = self.feed.as_ref().map_or(0, Feed::event_count);
+        self.shared.update(|status| status.events = events);
+        Ok(())
+    }
+
+    /// Reads names, and all below directories that the index does not know, and commits.
+    pub(super) fn take_in_names(&mut self, names: BTreeSet<At>) -> Result<(), PublishError> {
+        let (shared, root) = (self.shared.clone(), self.root.clone());
+        let view = shared.index.view()?;
+        let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), INLINE_MAX_TOTAL_BYTES);
+        let gathered = gather(&mut reader, &view, names)?;
+        let met = reader.met;
+        drop(reader);
+        self.note_met(met);
+        self.add_hot(gathered.hot);
+        let mut observations = gathered.observations;
+        if gathered.takes_over {
+            self.commit(std::mem::take(&mut observations))?;
+        }
+        for path in gathered.unknown {
+            observations = self.scan_below(path, observations, INLINE_MAX_TOTAL_BYTES)?;
+        }
+        self.commit(observations)?;
+        Ok(())
+    }
+
+    fn add_hot(&self, hot: Vec<At>) {
+        if let Some(feed) = &self.feed {
+            for at in hot {
+                feed.add(Dirty::Name(at), Writer::Busy);
+            }
+        }
+    }
+
+    /// Compares all below a directory, with observations that are still to be committed; returns those that are left.
+    fn scan_below(
+        &mut self,
+        path: TreePath,
+        mut observations: Vec<Observation>,
+        inline_bytes: u64,
+    ) -> Result<Vec<Observation>, PublishError> {
+        let (shared, root) = (self.shared.clone(), self.root.clone());
+        let mut scan = Scan::below(path);
+        loop {
+            let view = shared.index.view()?;
+            let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), inline_bytes);
+            let step = loop {
+                let step = scan.step(&mut reader, &view, &mut observations)?;
+                if step != Step::More || observations.len() >= COMMIT_OBSERVATIONS {
+                    break step;
+                }
+            };
+            let met = reader.met;
+            drop((reader, view));
+            self.note_met(met);
+            self.add_hot(std::mem::take(&mut scan.hot));
+            if step == Step::Done {
+                return Ok(observations);
+            }
+            self.commit(std::mem::take(&mut observations))?;
+        }
+    }
+
+    /// Commits and tells; returns how many changes there were. What moved while it was read is read again.
+    pub(super) fn commit(&mut self, observations: Vec<Observation>) -> Result<u64, PublishError> {
+        if observations.is_empty() {
+            return Ok(0);
+        }
+        let observations = self.with_companions(observations)?;
+        let committed = self.shared.index.commit(observations, unix_seconds())?;
+        let changed = committed.batch.as_ref().map_or(0, |batch| (batch.structure.len() + batch.puts.len()) as u64);
+        if let Some(batch) = committed.batch {
+            tracing::debug!(generation = batch.to, changed, bytes = length_of(&batch), "committed");
+            self.shared.publish(batch);
+        }
+        if !committed.unsettled.is_empty() {
+            match &self.feed {
+                Some(feed) => committed.unsettled.into_iter().for_each(|at| feed.add(Dirty::Name(at), Writer::Done)),
+                None => self.next_comparison = Instant::now(),
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Adds all other names of files with several names.
+    fn with_companions(&mut self, mut observations: Vec<Observation>) -> Result<Vec<Observation>, PublishError> {
+        let (shared, root) = (self.shared.clone(), self.root.clone());
+        let view = shared.index.view()?;
+        let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), INLINE_MAX_TOTAL_BYTES);
+        let mut asked = BTreeSet::new();
+        loop {
+            let mut names: BTreeSet<At> = view.companions(&observations)?.into_iter().collect();
+            names.retain(|at| asked.insert(at.clone()));
+            if names.is_empty() {
+                return Ok(observations);
+            }
+            for at in names {
+                let Some(path) = reader.path_of(&at, &view)? else { continue };
+                match reader.read(&path)? {
+                    Seen::Absent => observations.push(Observation { at, found: None, is_forced: false }),
+                    Seen::Found(found) if found.identity.is_none() => {
+                        observations.push(Observation { at, found: Some(*found), is_forced: false });
+                    }
+                    // A directory has an event of its own.
+                    Seen::Found(_) | Seen::Hot => {}
+                }
+            }
+        }
+    }
+
+    /// Reads files again whatever their ctime says.
+    fn read_anew(&mut self, paths: &[TreePath]) -> Result<(), PublishError> {
+        let view = self.shared.index.view()?;
+        let mut names = BTreeSet::new();
+        for path in paths {
+            let Some(parent) = path.parent() else { continue };
+            let row = view.row(&parent)?;
+            let identity = row.map(|row| view.identity_of(row.directory)).transpose()?.flatten();
+            names.extend(identity.zip(path.name()).map(|(parent, name)| At { parent: Some(parent), name: name.to_vec() }));
+        }
+        drop(view);
+        self.take_in_names(names)
+    }
+
+    fn close(&mut self) -> Result<(), PublishError> {
+        if self.shared.status().phase == Phase::Following {
+            self.checkpoint()?;
+            self.shared.index.set_clean(true)?;
+        }
+        Ok(())
+    }
+}
+
+/// Sends an answer. An error of the index is the end of the engine as well.
+fn send<T>(reply: &Reply<T>, result: Result<T, PublishError>) -> Result<(), PublishError> {
+    let end = match &result {
+        Err(PublishError::Index(error)) => Some(PublishError::Ended(error.to_string())),
+        _ => None,
+    };
+    // Who asked may have gone.
+    let _ = reply.send(result);
+    end.map_or(Ok(()), Err)
+}
+
+/// Names this run of the host; empty where the kernel does not say.
+fn boot() -> Vec<u8> {
+    std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
+
+/// Files whose bytes were told but may not be on the disk.
+fn suspects(index: &Index) -> Result<Vec<TreePath>, PublishError> {
+    let view = index.view()?;
+    Ok(view.content_after(view.durable_generation()?)?)
+}
+
+/// What reading a set of names gave.
+#[derive(Default)]
+pub(super) struct Gathered {
+    pub observations: Vec<Observation>,
+    /// Directories that the index does not know.
+    pub unknown: Vec<TreePath>,
+    /// One of them is where the index has another one.
+    pub takes_over: bool,
+    pub hot: Vec<At>,
+}
+
+/// Reads names in the order of their paths, so that a directory is seen before what is in it.
+pub(super) fn gather(reader: &mut Reader, view: &View, names: BTreeSet<At>) -> Result<Gathered, PublishError> {
+    let mut paths = BTreeMap::new();
+    for at in names {
+        // Gone, or outside: then a directory above it is to be looked at as well, or it is none of ours.
+        if let Some(path) = reader.path_of(&at, view)? {
+            paths.insert(path, at);
+        }
+    }
+    let mut gathered = Gathered::default();
+    for (path, at) in paths {
+        let row = view.row_of(&at)?;
+        let found = match reader.read(&path)? {
+            Seen::Absent if row.is_none() => continue,
+            Seen::Absent => None,
+            Seen::Found(found) => Some(*found),
+            Seen::Hot => {
+                gathered.hot.push(at);
+                continue;
+            }
+        };
+        let mut observation = Observation { at, found, is_forced: false };
+        if let Some(found) = &mut observation.found
+            && let Some(identity) = &found.identity
+        {
+            let is_known = view.directory_of(identity)?.is_some();
+            let has_moved = row.as_ref().is_none_or(|row| row.directory == 0);
+            if !is_known || (has_moved && reader.has_exclusions()) {
+                found.below = Below::Compared;
+                gathered.takes_over |= !is_known && row.is_some_and(|row| row.directory != 0);
+                gathered.unknown.push(path);
+            }
+        }
+        gathered.observations.push(observation);
+    }
+    Ok(gathered)
+}

@@ -1,0 +1,213 @@
+//! The source of many copies: follows a tree, gives each batch of changes a generation, and tells subscribers what they
+//! lack. One thread (`engine`) reads the source and commits to the index; everything else only looks.
+
+mod content;
+mod engine;
+mod operations;
+mod rate;
+mod reader;
+mod ring;
+mod scan;
+mod status;
+mod subscription;
+
+pub use content::ContentReader;
+pub use rate::TokenBucket;
+pub use status::{Changed, Detection, Phase, PublishStatus};
+pub use subscription::{Step, Subscription};
+
+use crate::feed::FeedOptions;
+use crate::index::{IndexError, IndexOptions};
+use crate::model::{Position, RESERVED_NAME, Rules, TreePath, Wanted};
+use crate::tree::{Root, TreeError};
+use engine::{Engine, Message};
+use ring::Shared;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Why a publisher does not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The source cannot be read or written; names the path.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The index cannot be used.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The request itself cannot be met; the world is as before.
+    #[error("{0}")]
+    Refused(String),
+    /// The publisher has ended; the text says why.
+    #[error("the publisher has ended: {0}")]
+    Ended(String),
+}
+
+/// How changes are found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DetectionWish {
+    /// By fanotify, by polling where the kernel refuses that.
+    Automatic,
+    /// By polling.
+    Poll,
+}
+
+/// How a source is published. `Default` is right for most.
+#[derive(Clone, Debug)]
+pub struct PublishOptions {
+    /// What travels.
+    pub rules: Rules,
+    /// The index.
+    pub index: IndexOptions,
+    /// How changes are found.
+    pub detection: DetectionWish,
+    /// The feed.
+    pub feed: FeedOptions,
+    /// Between two comparisons of the whole source while polling. 10 s: a scan of 100,000 files takes about 0.3 s of a core.
+    pub poll_interval: Duration,
+    /// Between two comparisons that check the feed; zero: never. A day: what they find is a defect.
+    pub audit_interval: Duration,
+    /// Names that such a check compares in a second at most. 20,000 is about a twentieth of a core.
+    pub audit_names_per_second: u32,
+    /// Bytes a second to all subscribers together; none: no limit.
+    pub rate_bytes_per_second: Option<u64>,
+    /// Bytes a second to each subscriber; none: no limit.
+    pub subscriber_rate_bytes_per_second: Option<u64>,
+    /// Bytes of recent batches that are kept in memory, so that a subscriber that is close gets them without reading the index.
+    pub ring_bytes: usize,
+}
+
+impl Default for PublishOptions {
+    fn default() -> Self {
+        Self {
+            rules: Rules::default(),
+            index: IndexOptions::default(),
+            detection: DetectionWish::Automatic,
+            feed: FeedOptions::default(),
+            poll_interval: Duration::from_secs(10),
+            audit_interval: Duration::from_hours(24),
+            audit_names_per_second: 20_000,
+            rate_bytes_per_second: None,
+            subscriber_rate_bytes_per_second: None,
+            ring_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// A source that is being followed. All calls may come from any thread, and block. Dropping it ends the engine and notes
+/// that the index was closed in order.
+pub struct Publisher {
+    shared: Arc<Shared>,
+    engine: Sender<Message>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Publisher {
+    /// Opens the index in the reserved directory of a source, marks the filesystem, and begins to compare the source with
+    /// the index; from then on no change is missed. Returns at once: subscribers get what is found while it is found, and
+    /// [`Step::InSync`] when the comparison is done.
+    ///
+    /// # Errors
+    /// The root or its reserved directory cannot be used, or another publisher follows it. A damaged index is none: it is
+    /// built again, in a new epoch.
+    pub fn start(path: &Path, options: PublishOptions) -> Result<Self, PublishError> {
+        let root = Arc::new(Root::open(path)?);
+        let folder = path.join(std::ffi::OsStr::from_bytes(RESERVED_NAME));
+        let (sender, receiver) = channel();
+        let engine = Engine::open(root, &folder, options, &sender, receiver)?;
+        let shared = engine.shared();
+        let thread = std::thread::Builder::new().name("treesync-publish".to_owned()).spawn(move || engine.run());
+        let thread = thread.map_err(|error| PublishError::Ended(error.to_string()))?;
+        Ok(Self { shared, engine: sender, thread: Some(thread) })
+    }
+
+    /// Where the source is: the last generation that subscribers may have.
+    pub fn position(&self) -> Position {
+        self.shared.position()
+    }
+
+    /// How it is.
+    pub fn status(&self) -> PublishStatus {
+        self.shared.status()
+    }
+
+    /// All that happens after a position. None, a position of another history, or one below the floor begin with a manifest.
+    /// A position that this source never reached means that the source was restored from an older state: a new epoch begins.
+    ///
+    /// # Errors
+    /// The publisher has ended, or the index cannot be read.
+    pub fn subscribe(&self, since: Option<Position>) -> Result<Subscription, PublishError> {
+        Subscription::new(self.shared.clone(), since)
+    }
+
+    /// Bytes of a file, exactly those that the index knows. None: the source has others by now, and says so in a later
+    /// batch. A reader that meets a change on its way fails with `InvalidData`; nothing of it may be used.
+    ///
+    /// # Errors
+    /// The publisher has ended, or the source cannot be read.
+    pub fn read(&self, wanted: &Wanted) -> Result<Option<ContentReader>, PublishError> {
+        content::open(&self.shared, wanted)
+    }
+
+    /// Reads a path and all below now, and puts it to all copies even if nothing changed. Returns when it is committed; a
+    /// copy at the position that is returned has it.
+    ///
+    /// # Errors
+    /// Nothing is there, or it does not travel.
+    pub fn push(&self, path: &TreePath, is_dry_run: bool) -> Result<Changed, PublishError> {
+        self.ask(|reply| Message::Push { path: path.clone(), is_dry_run, reply })
+    }
+
+    /// Removes a path and all below from the source, and so from all copies.
+    ///
+    /// # Errors
+    /// It is the root, nothing is there, it does not travel, or the source refuses. A removal that fails half-way has
+    /// removed the other half; that is in the history like every change.
+    pub fn delete(&self, path: &TreePath, is_dry_run: bool) -> Result<Changed, PublishError> {
+        self.ask(|reply| Message::Delete { path: path.clone(), is_dry_run, reply })
+    }
+
+    /// Takes in everything that happened before this call, makes the source and the index durable, and returns where that
+    /// is. A clone of the volume that is made after it returns is at that position or a later one.
+    ///
+    /// # Errors
+    /// The source cannot be read or synced.
+    pub fn checkpoint(&self) -> Result<Position, PublishError> {
+        self.ask(|reply| Message::Checkpoint { reply })
+    }
+
+    /// Compares the whole source with the index, and returns where it is then.
+    ///
+    /// # Errors
+    /// The source cannot be read.
+    pub fn rescan(&self) -> Result<Position, PublishError> {
+        self.ask(|reply| Message::Rescan { reply })
+    }
+
+    /// Takes in everything that happened before this call, with everything that a running comparison finds.
+    ///
+    /// # Errors
+    /// The source cannot be read.
+    pub fn settle(&self) -> Result<Position, PublishError> {
+        self.ask(|reply| Message::Settle { reply })
+    }
+
+    fn ask<T>(&self, message: impl FnOnce(Sender<Result<T, PublishError>>) -> Message) -> Result<T, PublishError> {
+        let (reply, answer) = channel();
+        let ended = || PublishError::Ended(self.shared.end_reason());
+        self.engine.send(message(reply)).map_err(|_| ended())?;
+        answer.recv().map_err(|_| ended())?
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        let _ = self.engine.send(Message::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Reads the state of names of the source, whatever an event said about them.
+
+use super::PublishError;
+use crate::feed::{Feed, identity_of};
+use crate::index::{At, BLOCK_BYTES, Below, Found, Identity, LARGE_FILE_BYTES, Stamp, View};
+use crate::model::{ContentHash, Entry, INLINE_MAX_BYTES, Kind, Mtime, Rules, TreePath};
+use crate::tree::{Lookup, NodeKind, Reading, Root, Stat, TreeError};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Times that a file which changes while it is read is read again at once.
+const TRIES: u32 = 3;
+/// A change within this time of the last one may leave the same ctime: kernels before 6.13 stamp with the timer tick,
+/// at most 10 ms (CONFIG_HZ=100).
+const CTIME_STEP_NS: i128 = 10_000_000;
+
+/// What was found at a path.
+pub(super) enum Seen {
+    /// Nothing that travels.
+    Absent,
+    /// Something.
+    Found(Box<Found>),
+    /// It changes all the time. Read it later.
+    Hot,
+}
+
+/// What was met beside what was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Met {
+    /// Devices, fifos, sockets and mount points.
+    pub skipped: u64,
+    /// Files that changed in every try.
+    pub hot: u64,
+}
+
+/// Reads names of one batch, or of one step of a scan. Directories that it opened stay open and are what they were.
+pub(super) struct Reader<'a> {
+    lookup: Lookup<'a>,
+    rules: &'a Rules,
+    feed: Option<&'a Feed>,
+    paths: HashMap<Identity, TreePath>,
+    /// Bytes of small files that may still be kept for the batch.
+    inline_budget_bytes: u64,
+    pub met: Met,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(root: &'a Root, rules: &'a Rules, feed: Option<&'a Feed>, inline_budget_bytes: u64) -> Self {
+        Self { lookup: root.lookup(), rules, feed, paths: HashMap::new(), inline_budget_bytes, met: Met::default() }
+    }
+
+    pub fn lookup(&mut self) -> &mut Lookup<'a> {
+        &mut self.lookup
+    }
+
+    pub fn rules(&self) -> &'a Rules {
+        self.rules
+    }
+
+    /// Whether a path may stop to travel because a directory above it moved.
+    pub fn has_exclusions(&self) -> bool {
+        !self.rules.keeps_nothing()
+    }
+
+    /// The identity of the directory that the lookup holds open for a path.
+    pub fn identity(&mut self, path: &TreePath) -> Result<Option<(Identity, Stat)>, PublishError> {
+        let directory = match self.lookup.directory(path) {
+            Ok(directory) => directory,
+            Err(error) if error.is_absent() => return Ok(None),
+            Err(TreeError::NotBelow { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let stat = Stat::at(&*directory, b"").map_err(|error| self.lookup.failed(path, "read the state of", error))?;
+        let identity = identity_of(directory.as_fd(), &stat).map_err(|error| self.lookup.failed(path, "take a handle of", error))?;
+        Ok(Some((identity, stat)))
+    }
+
+    /// Where a directory is now. None: it is gone, or nobody knows.
+    pub fn directory_path(&mut self, identity: &Identity, view: &View) -> Result<Option<TreePath>, PublishError> {
+        if let Some(path) = self.paths.get(identity) {
+            return Ok(Some(path.clone()));
+        }
+        let known = match view.directory_of(identity)? {
+            Some(directory) => view.path_of_directory(directory)?,
+            None => None,
+        };
+        for is_by_handle in [false, true] {
+            let candidate = if is_by_handle { self.feed.and_then(|feed| feed.path_of(identity)) } else { known.clone() };
+            let Some(path) = candidate else { continue };
+            let opened = self.identity(&path)?;
+            if opened.is_some_and(|(opened, _)| opened == *identity) {
+                self.paths.insert(identity.clone(), path.clone());
+                return Ok(Some(path));
+            }
+            // What is open under this path is another directory by now.
+            self.lookup.forget();
+        }
+        Ok(None)
+    }
+
+    /// The path of a name, if its directory is there.
+    pub fn path_of(&mut self, at: &At, view: &View) -> Result<Option<TreePath>, PublishError> {
+        let Some(parent) = &at.parent else { return Ok(Some(TreePath::root())) };
+        let Some(parent) = self.directory_path(parent, view)? else { return Ok(None) };
+        // A path that is too long cannot travel.
+        Ok(parent.join(&at.name).ok())
+    }
+
+    /// Reads what stands at a path.
+    pub fn read(&mut self, path: &TreePath) -> Result<Seen, PublishError> {
+        if !self.rules.travels(path) {
+            return Ok(Seen::Absent);
+        }
+        for _ in 0..TRIES {
+            match self.lookup.read_entry(path, self.rules) {
+                Ok(Reading::Absent) | Err(TreeError::NotBelow { .. }) => return Ok(Seen::Absent),
+                Ok(Reading::Skipped(_)) => {
+                    self.met.skipped += 1;
+                    return Ok(Seen::Absent);
+                }
+                Ok(Reading::Torn) => {}
+                Ok(Reading::Entry(entry, stat)) => {
+                    if let Some(found) = self.found(path, *entry, &stat)? {
+                        return Ok(Seen::Found(Box::new(found)));
+                    }
+                }
+                Err(error) if error.is_absent() => return Ok(Seen::Absent),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.met.hot += 1;
+        self.read_hot(path)
+    }
+
+    /// The rest of what the index wants to know; none when the path changed meanwhile.
+    fn found(&mut self, path: &TreePath, entry: Entry, stat: &Stat) -> Result<Option<Found>, PublishError> {
+        let identity = if stat.kind == NodeKind::Directory {
+            match self.identity(path)? {
+                Some((identity, opened)) if opened.identity == stat.identity => Some(identity),
+                _ => {
+                    self.lookup.forget();
+                    return Ok(None);
+                }
+            }
+        } else {
+            None
+        };
+        let stamp = stamp_of(stat);
+        let mut found = Found { entry, stamp, identity, below: Below::Unsaid, blocks: Vec::new(), inline: None };
+        let Some((size_bytes, content)) = found.entry.file() else { return Ok(Some(found)) };
+        if size_bytes <= INLINE_MAX_BYTES.min(self.inline_budget_bytes) {
+            let Some(bytes) = self.bytes(path, size_bytes)?.filter(|bytes| ContentHash::of(bytes) == content) else { return Ok(None) };
+            self.inline_budget_bytes -= size_bytes;
+            found.inline = Some(bytes);
+        } else if size_bytes >= LARGE_FILE_BYTES {
+            let Some(blocks) = self.blocks(path, stat)? else { return Ok(None) };
+            found.blocks = blocks;
+        }
+        Ok(Some(found))
+    }
+
+    fn bytes(&mut self, path: &TreePath, size_bytes: u64) -> Result<Option<Bytes>, PublishError> {
+        let file = match self.lookup.open_file(path) {
+            Ok((file, _)) => file,
+            Err(error) if error.is_absent() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut bytes = Vec::with_capacity(usize::try_from(size_bytes).unwrap_or(0));
+        let read = file.take(size_bytes + 1).read_to_end(&mut bytes);
+        read.map_err(|error| self.lookup.failed(path, "read", error))?;
+        Ok((bytes.len() as u64 == size_bytes).then(|| bytes.into()))
+    }
+
+    /// Digests of the blocks of a large file; none when it changed since `before`.
+    fn blocks(&mut self, path: &TreePath, before: &Stat) -> Result<Option<Vec<ContentHash>>, PublishError> {
+        let (file, stat) = match self.lookup.open_file(path) {
+            Ok(opened) => opened,
+            Err(error) if error.is_absent() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if stat != *before {
+            return Ok(None);
+        }
+        let mut digests = Vec::new();
+        let mut block = vec![0; usize::try_from(BLOCK_BYTES).unwrap_or(1 << 20)];
+        let mut at = 0;
+        while at < stat.size_bytes {
+            let length = usize::try_from(BLOCK_BYTES.min(stat.size_bytes - at)).unwrap_or(block.len());
+            if file.read_exact_at(&mut block[..length], at).is_err() {
+                return Ok(None);
+            }
+            digests.push(ContentHash::of(&block[..length]));
+            at += length as u64;
+        }
+        let after = Stat::at(&file, b"").map_err(|error| self.lookup.failed(path, "read the state of", error))?;
+        Ok((after == stat).then_some(digests))
+    }
+
+    /// A small file that never rests is taken as it was at one read: its bytes travel with it. A large one waits.
+    fn read_hot(&mut self, path: &TreePath) -> Result<Seen, PublishError> {
+        let (file, stat) = match self.lookup.open_file(path) {
+            Ok(opened) => opened,
+            Err(error) if error.is_absent() => return Ok(Seen::Absent),
+            // Not a file: it is of another kind by now.
+            Err(_) => return Ok(Seen::Hot),
+        };
+        if stat.size_bytes > INLINE_MAX_BYTES {
+            return Ok(Seen::Hot);
+        }
+        let mut bytes = Vec::new();
+        let read = (&file).take(INLINE_MAX_BYTES + 1).read_to_end(&mut bytes);
+        read.map_err(|error| self.lookup.failed(path, "read", error))?;
+        if bytes.len() as u64 > INLINE_MAX_BYTES {
+            return Ok(Seen::Hot);
+        }
+        let kind = Kind::File { size_bytes: bytes.len() as u64, content: ContentHash::of(&bytes) };
+        let xattrs = crate::tree::read_xattrs(&file, self.rules)
+            .map_err(|error| self.lookup.failed(path, "read the extended attributes of", error))?;
+        let mode = self.rules.file_mode(stat.mode);
+        let entry = Entry { kind, mode, uid: stat.uid, gid: stat.gid, mtime: stat.mtime, link_target: Vec::new(), xattrs, link_group: 0 };
+        // No ctime: it is to be read again.
+        let stamp = Stamp { inode: stat.identity.inode, link_count: stat.links, ctime: Mtime::default() };
+        let found = Found { entry, stamp, identity: None, below: Below::Unsaid, blocks: Vec::new(), inline: Some(bytes.into()) };
+        Ok(Seen::Found(Box::new(found)))
+    }
+}
+
+/// What the index keeps of a `statx`. A ctime so young that another change could have the same is not kept.
+pub(super) fn stamp_of(stat: &Stat) -> Stamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| i128::try_from(now.as_nanos()).unwrap_or(0));
+    let changed = i128::from(stat.ctime.seconds) * 1_000_000_000 + i128::from(stat.ctime.nanoseconds);
+    let ctime = if now - changed < CTIME_STEP_NS { Mtime::default() } else { stat.ctime };
+    Stamp { inode: stat.identity.inode, link_count: stat.links, ctime }
+}

@@ -1,0 +1,197 @@
+//! What the engine and the subscribers share: the position, recent batches, the status.
+
+use super::rate::TokenBucket;
+use super::status::{Detection, Phase, PublishStatus};
+use super::{PublishError, PublishOptions};
+use crate::index::{Index, Opened};
+use crate::model::{Batch, Position, Rules};
+use crate::tree::Root;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What changes while the engine runs.
+pub(super) struct State {
+    pub position: Position,
+    /// Batches without a gap, the last one ends at the position.
+    recent: VecDeque<(Arc<Batch>, usize)>,
+    recent_bytes: usize,
+    pub status: PublishStatus,
+    pub bucket: Option<TokenBucket>,
+    /// Whether the source was ever compared to its end. Before, what the index lacks says nothing: a list of everything
+    /// would empty the copies.
+    pub is_complete: bool,
+    end_reason: Option<String>,
+}
+
+/// Shared by the engine, subscriptions and readers.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    pub index: Index,
+    pub root: Arc<Root>,
+    pub rules: Rules,
+    pub subscriber_rate: Option<u64>,
+    ring_bytes: usize,
+    started: Instant,
+}
+
+impl Shared {
+    pub fn new(
+        index: Index,
+        opened: Opened,
+        root: Arc<Root>,
+        options: &PublishOptions,
+        detection: Detection,
+    ) -> Result<Self, PublishError> {
+        let view = index.view()?;
+        let position = view.position()?;
+        let status = PublishStatus {
+            position,
+            phase: Phase::Scanning,
+            detection,
+            index: match opened {
+                Opened::New => "new",
+                Opened::Clean => "clean",
+                Opened::Unclean => "unclean",
+                Opened::Rebuilt => "rebuilt",
+            },
+            entries: view.entry_count()?,
+            floor: view.floor()?,
+            durable_generation: view.durable_generation()?,
+            events: 0,
+            overflows: 0,
+            scans: 0,
+            drift_of_feed: 0,
+            skipped: 0,
+            hot: 0,
+            subscribers: 0,
+            last_error: None,
+        };
+        let bucket = options.rate_bytes_per_second.map(|rate| TokenBucket::new(rate, Duration::ZERO));
+        let state = State {
+            position,
+            recent: VecDeque::new(),
+            recent_bytes: 0,
+            status,
+            bucket,
+            is_complete: view.is_complete()?,
+            end_reason: None,
+        };
+        Ok(Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            index,
+            root,
+            rules: options.rules.clone(),
+            subscriber_rate: options.subscriber_rate_bytes_per_second,
+            ring_bytes: options.ring_bytes,
+            started: Instant::now(),
+        })
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a change of the state, at most so long.
+    pub fn wait<'a>(&self, state: MutexGuard<'a, State>, timeout: Duration) -> MutexGuard<'a, State> {
+        self.changed.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    pub fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub fn position(&self) -> Position {
+        self.state().position
+    }
+
+    pub fn status(&self) -> PublishStatus {
+        let state = self.state();
+        PublishStatus { position: state.position, ..state.status.clone() }
+    }
+
+    /// Changes the status and wakes who waits.
+    pub fn update(&self, change: impl FnOnce(&mut PublishStatus)) {
+        change(&mut self.state().status);
+        self.changed.notify_all();
+    }
+
+    /// The source was compared to its end.
+    pub fn complete(&self) -> Result<(), PublishError> {
+        if !self.state().is_complete {
+            self.index.set_complete()?;
+        }
+        let mut state = self.state();
+        state.is_complete = true;
+        state.status.phase = Phase::Following;
+        state.status.scans += 1;
+        drop(state);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Tells a batch that was committed.
+    pub fn publish(&self, batch: Batch) {
+        let length = length_of(&batch);
+        let mut state = self.state();
+        state.position.generation = batch.to;
+        state.recent.push_back((Arc::new(batch), length));
+        state.recent_bytes += length;
+        while state.recent_bytes > self.ring_bytes {
+            let Some((_, length)) = state.recent.pop_front() else { break };
+            state.recent_bytes -= length;
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Begins a later epoch, for a copy that is ahead of us.
+    pub fn begin_epoch_after(&self, epoch: u64) -> Result<(), PublishError> {
+        let mut state = self.state();
+        state.position = self.index.begin_epoch_after(epoch)?;
+        state.status.floor = state.position.generation;
+        state.recent.clear();
+        state.recent_bytes = 0;
+        drop(state);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    pub fn end(&self, reason: String) {
+        let mut state = self.state();
+        state.status.phase = Phase::Ended;
+        state.end_reason.get_or_insert(reason);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    pub fn end_reason(&self) -> String {
+        self.state().end_reason.clone().unwrap_or_else(|| "it was stopped".to_owned())
+    }
+}
+
+impl State {
+    /// The batch that follows a generation, if it is still here.
+    pub fn after(&self, generation: u64) -> Option<Arc<Batch>> {
+        let first = self.recent.front()?.0.from;
+        let at = usize::try_from(generation.checked_sub(first)?).ok()?;
+        let (batch, _) = self.recent.get(at)?;
+        (batch.from == generation).then(|| batch.clone())
+    }
+}
+
+/// About how many bytes of memory, or of the wire, a batch takes.
+pub(super) fn length_of(batch: &Batch) -> usize {
+    let put = |put: &crate::model::Put| {
+        let xattrs: usize = put.entry.xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len() + 48).sum();
+        let inline = put.inline.as_ref().map_or(0, bytes::Bytes::len);
+        200 + put.path.as_bytes().len()
+            + put.entry.link_target.len()
+            + xattrs
+            + inline
+            + put.delta.as_ref().map_or(0, |delta| delta.blocks.len() * 48)
+    };
+    200 + batch.structure.len() * 150 + batch.puts.iter().map(put).sum::<usize>()
+}

@@ -1,0 +1,170 @@
+//! What one subscriber lacks, in the order in which it must apply it.
+
+use super::rate::TokenBucket;
+use super::ring::{Shared, length_of};
+use super::{Phase, PublishError};
+use crate::index::{CatchUp, Manifest};
+use crate::model::{Batch, ManifestPart, Position};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What comes next for a subscriber.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Changes, or a part of them.
+    Batch(Arc<Batch>),
+    /// A part of the list of everything.
+    Manifest(ManifestPart),
+    /// All before it brings a copy here, and there is nothing newer yet.
+    InSync(Position),
+}
+
+/// An epoch so far beyond ours is no history of this source: nobody counts so many restores.
+const EPOCHS_AHEAD_MAX: u64 = 1_000_000;
+
+enum Source {
+    /// Batches that were told lately.
+    Ring,
+    CatchUp(Box<CatchUp>),
+    Manifest(Box<Manifest>),
+}
+
+/// The steps of one subscriber. It is as slow as its owner: a subscriber that falls behind the batches in memory gets
+/// them from the index, as states.
+pub struct Subscription {
+    shared: Arc<Shared>,
+    /// Where the subscriber is when it has applied all that it got.
+    at: Option<Position>,
+    source: Source,
+    is_in_sync: bool,
+    bucket: Option<TokenBucket>,
+    /// No step before this time.
+    not_before: Duration,
+}
+
+impl Subscription {
+    pub(super) fn new(shared: Arc<Shared>, since: Option<Position>) -> Result<Self, PublishError> {
+        let ours = shared.position();
+        if let Some(since) = since.filter(|since| since.source == ours.source) {
+            let is_ahead = (since.epoch, since.generation) > (ours.epoch, ours.generation);
+            if is_ahead && since.epoch - ours.epoch < EPOCHS_AHEAD_MAX {
+                tracing::warn!(copy = %since, source = %ours, "a copy is ahead of the source, so the source is from an older state: a new epoch begins");
+                shared.begin_epoch_after(since.epoch)?;
+            }
+        }
+        let bucket = shared.subscriber_rate.map(|rate| TokenBucket::new(rate, shared.now()));
+        shared.update(|status| status.subscribers += 1);
+        Ok(Self { shared, at: since, source: Source::Ring, is_in_sync: false, bucket, not_before: Duration::ZERO })
+    }
+
+    /// The next step; none when nothing came in time. Dropping the future owner of the call loses nothing: a step is
+    /// taken only when it is returned.
+    ///
+    /// # Errors
+    /// The publisher has ended, or the index cannot be read. There is nothing more.
+    pub fn next(&mut self, timeout: Duration) -> Result<Option<Step>, PublishError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let pause = self.not_before.saturating_sub(self.shared.now());
+            if !pause.is_zero() {
+                // In slices, so that the end of the publisher is noticed.
+                std::thread::sleep(pause.min(left).min(Duration::from_millis(200)));
+                if left.is_zero() {
+                    return Ok(None);
+                }
+                continue;
+            }
+            if let Some(step) = self.step()? {
+                self.pay(&step);
+                return Ok(Some(step));
+            }
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let state = self.shared.state();
+            let is_told = self.at == Some(state.position) && (self.is_in_sync || state.status.phase == Phase::Scanning);
+            if state.status.phase != Phase::Ended && (is_told || !state.is_complete) {
+                drop(self.shared.wait(state, left));
+            }
+        }
+    }
+
+    fn step(&mut self) -> Result<Option<Step>, PublishError> {
+        match &mut self.source {
+            Source::CatchUp(catch_up) => {
+                let position = catch_up.position();
+                match catch_up.next_part()? {
+                    Some(part) => return Ok(Some(Step::Batch(Arc::new(part)))),
+                    None => self.reached(position),
+                }
+            }
+            Source::Manifest(manifest) => {
+                let position = manifest.position()?;
+                match manifest.next_part()? {
+                    Some(part) => return Ok(Some(Step::Manifest(part))),
+                    None => self.reached(position),
+                }
+            }
+            Source::Ring => {}
+        }
+        self.step_live()
+    }
+
+    fn reached(&mut self, position: Position) {
+        self.at = Some(position);
+        self.source = Source::Ring;
+    }
+
+    fn step_live(&mut self) -> Result<Option<Step>, PublishError> {
+        let state = self.shared.state();
+        if state.status.phase == Phase::Ended {
+            drop(state);
+            return Err(PublishError::Ended(self.shared.end_reason()));
+        }
+        if !state.is_complete {
+            return Ok(None);
+        }
+        let position = state.position;
+        let at = self.at.filter(|at| at.is_comparable_to(&position));
+        if at == Some(position) {
+            let is_news = !self.is_in_sync && state.status.phase == Phase::Following;
+            self.is_in_sync |= is_news;
+            return Ok(is_news.then_some(Step::InSync(position)));
+        }
+        self.is_in_sync = false;
+        if let Some(batch) = at.and_then(|at| state.after(at.generation)) {
+            self.at = Some(Position { generation: batch.to, ..position });
+            return Ok(Some(Step::Batch(batch)));
+        }
+        drop(state);
+        let catch_up = match at {
+            Some(at) => self.shared.index.catch_up(&at)?,
+            None => None,
+        };
+        self.source = match catch_up {
+            Some(catch_up) => Source::CatchUp(Box::new(catch_up)),
+            None => Source::Manifest(Box::new(self.shared.index.view()?.manifest())),
+        };
+        self.step()
+    }
+
+    /// Bytes are counted when they are handed out; the wait for them is before the next step.
+    fn pay(&mut self, step: &Step) {
+        let length = match step {
+            Step::Batch(batch) => length_of(batch),
+            Step::Manifest(part) => part.puts.len() * 200,
+            Step::InSync(_) => return,
+        };
+        let (bytes, now) = (length as u64, self.shared.now());
+        let own = self.bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.take(bytes, now));
+        let all = self.shared.state().bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.take(bytes, now));
+        self.not_before = now + own.max(all);
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.shared.update(|status| status.subscribers = status.subscribers.saturating_sub(1));
+    }
+}
