@@ -81,10 +81,12 @@ pub(crate) fn into_folder(folder: &Path, region: &str, import: &Import) -> Resul
     };
     let Stored { mut world, ahead_ms } = store.load()?.unwrap_or_else(new);
     let disk = Disk::open(folder)?;
-    let prepared = import.prepare(&disk)?;
     let now = Clock::ahead_by(ahead_ms).now();
-    let id = import.finish(&mut world, now, &disk, &prepared)?;
-    let state = serde_json::to_vec_pretty(&world).map_err(Error::Unwritable)?;
-    store.save(&state, ahead_ms)?;
-    Ok(id)
+    let made = import.prepare(&disk).and_then(|prepared| import.finish(&mut world, now, &disk, &prepared));
+    let stored = made.and_then(|id| {
+        let state = serde_json::to_vec_pretty(&world).map_err(Error::Unwritable)?;
+        store.save(&state, ahead_ms).map(|()| id)
+    });
+    disk.rest()?;
+    stored
 }

@@ -153,7 +153,10 @@ impl Server {
         // The driver goes last: a call may be waiting for its snapshot to be cloned.
         self.stop_driver.send_replace(true);
         let driven = self.driver.await;
-        self.shell.close();
+        let shell = Arc::clone(&self.shell);
+        if let Err(panic) = tokio::task::spawn_blocking(move || shell.close()).await {
+            std::panic::resume_unwind(panic.into_panic());
+        }
         match driven {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::layout::Layout;
 use super::mounts::{self, Mount};
-use super::{LoopDevice, devices, loops};
+use super::{LoopDevice, devices, images, loops};
 use crate::error::Error;
 use crate::store::Store;
 
@@ -45,20 +45,36 @@ pub(crate) fn down(folder: &Path, force: bool) -> Result<DownReport, Error> {
     for (_, mount) in report.mounted.drain(..) {
         unmount(&mount)?;
     }
-    for device in &devices {
-        loops::detach(device)?;
-    }
-    let deadline = Instant::now() + PATIENCE;
-    let mut left = loops::below(layout.root())?;
-    while !left.is_empty() && Instant::now() < deadline {
-        std::thread::sleep(POLL);
-        left = loops::below(layout.root())?;
-    }
+    let left = remove_all(&layout)?;
     report.left = left.into_iter().map(|d| d.name).collect();
     report.removed = devices.into_iter().map(|d| d.name).collect();
     report.removed.retain(|name| !report.left.contains(name));
     devices::remove_tree(&layout.instances())?;
+    if force && !report.left.is_empty() {
+        images::rest_lazily(&layout)?;
+    }
     Ok(report)
+}
+
+/// Removes every device and lets the images rest; returns the devices that stay in use.
+///
+/// A program that a killed simulator was waiting for can still make a device while this looks.
+fn remove_all(layout: &Layout) -> Result<Vec<LoopDevice>, Error> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        for device in loops::below(layout.root())? {
+            loops::detach(&device)?;
+        }
+        let left = loops::below(layout.root())?;
+        if left.is_empty() {
+            images::rest(layout)?;
+        }
+        let late = loops::below(layout.root())?;
+        if late.is_empty() || Instant::now() > deadline {
+            return Ok(late);
+        }
+        std::thread::sleep(POLL);
+    }
 }
 
 /// Unmounts in the mount namespace of the process that sees the mount.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::layout::Layout;
 use super::mounts::{self, Mount};
 use super::reconcile::remove_half_made;
-use super::{LoopDevice, devices, down, loops, names};
+use super::{LoopDevice, devices, down, images, loops, names};
 use crate::error::Error;
 use crate::store::Store;
 use crate::world::World;
@@ -59,7 +59,7 @@ pub(crate) struct GcReport {
 pub(crate) fn gc(folder: &Path, delete: bool) -> Result<GcReport, Error> {
     let exclusive = Store::open(folder)?;
     let world = exclusive.load()?.map(|stored| stored.world);
-    let layout = Layout::new(folder)?;
+    let layout = images::reach(folder)?;
     let mut report = GcReport { leaks: find(&layout, world.as_ref())?, no_account: world.is_none(), failed: Vec::new() };
     if delete {
         for leak in &report.leaks {
@@ -67,6 +67,10 @@ pub(crate) fn gc(folder: &Path, delete: bool) -> Result<GcReport, Error> {
                 report.failed.push((leak.clone(), error));
             }
         }
+    }
+    // Not every device is gone at once: a mount that is still needed stays.
+    if let Err(error) = images::rest(&layout) {
+        tracing::debug!(%error, "the images stay mounted");
     }
     Ok(report)
 }

@@ -85,35 +85,37 @@ fn make_filesystem(file: &Path, filesystem: Filesystem) -> Result<(), Error> {
 
 /// A mount for the time of a copy. Dropping it unmounts and removes device and folder.
 struct Mounted {
-    device: LoopDevice,
+    /// None when it is gone already.
+    device: Option<LoopDevice>,
     point: PathBuf,
-    shown: bool,
 }
 
 impl Mounted {
     fn new(device: LoopDevice, point: PathBuf) -> Result<Self, Error> {
-        let mut mount = Self { device, point, shown: false };
+        let node = device.node();
+        let mount = Self { device: Some(device), point };
         fs::create_dir_all(&mount.point).map_err(io("create", &mount.point))?;
-        loops::run(Command::new("mount").arg(mount.device.node()).arg(&mount.point))?;
-        mount.shown = true;
+        loops::run(Command::new("mount").arg(node).arg(&mount.point))?;
         Ok(mount)
     }
 
     /// Unmounts, so that everything is in the file; says what it was that could not be done.
     fn unmount(mut self) -> Result<String, Error> {
         let said = loops::run(Command::new("umount").arg(&self.point))?;
-        self.shown = false;
-        loops::detach(&self.device)?;
+        if let Some(device) = self.device.take() {
+            loops::detach(&device)?;
+        }
         Ok(said)
     }
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        if self.shown {
+        if let Some(device) = self.device.take() {
+            // Where it was never mounted, this says so and does nothing.
             drop(loops::run(Command::new("umount").arg("--lazy").arg(&self.point)));
+            drop(loops::detach(&device));
         }
-        drop(loops::detach(&self.device));
         drop(fs::remove_dir(&self.point));
     }
 }

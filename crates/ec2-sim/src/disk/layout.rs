@@ -10,25 +10,44 @@ use crate::error::{Error, io};
 pub(crate) struct Layout {
     /// Absolute and free of links, since the kernel names backing files so.
     root: PathBuf,
+    /// Where the folders of images are: the root, or the mount point of their own filesystem.
+    images: PathBuf,
 }
+
+/// The file with the images' own filesystem, where the data folder has no reflinks.
+pub(super) const STORE: &str = "xfs.img";
 
 impl Layout {
     /// The layout below an existing folder.
     pub(crate) fn new(folder: &Path) -> Result<Self, Error> {
         let root = fs::canonicalize(folder).map_err(io("resolve", folder))?;
-        Ok(Self { root })
+        let mut layout = Self { images: root.clone(), root };
+        if layout.store().exists() {
+            layout.images = layout.mount_point();
+        }
+        Ok(layout)
     }
 
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
+    /// The file of the images' own filesystem, which need not exist.
+    pub(super) fn store(&self) -> PathBuf {
+        self.root.join(STORE)
+    }
+
+    /// Where that filesystem is mounted.
+    pub(super) fn mount_point(&self) -> PathBuf {
+        self.root.join("xfs")
+    }
+
     pub(crate) fn volumes(&self) -> PathBuf {
-        self.root.join("volumes")
+        self.images.join("volumes")
     }
 
     pub(crate) fn snapshots(&self) -> PathBuf {
-        self.root.join("snapshots")
+        self.images.join("snapshots")
     }
 
     pub(crate) fn instances(&self) -> PathBuf {

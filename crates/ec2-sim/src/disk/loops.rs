@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::layout::STORE;
 use crate::error::{Error, io};
 
 /// Where the kernel lists block devices.
@@ -80,10 +81,13 @@ pub(crate) fn of_file(file: &Path) -> Result<Vec<LoopDevice>, Error> {
     Ok(found)
 }
 
-/// The loop devices whose backing file is below `folder`, cut-off ones included.
+/// The loop devices whose backing file is an image below `folder`, cut-off ones included.
+///
+/// The one under the images' own filesystem is not among them: it goes with its mount.
 pub(crate) fn below(folder: &Path) -> Result<Vec<LoopDevice>, Error> {
+    let store = folder.join(STORE);
     let mut found = all()?;
-    found.retain(|device| device.file.starts_with(folder));
+    found.retain(|device| device.file.starts_with(folder) && device.file != store);
     Ok(found)
 }
 
@@ -121,7 +125,9 @@ fn make_writable(device: &LoopDevice) -> Result<(), Error> {
 
 /// Asks the kernel to remove a loop device, which it does once nobody has it open.
 pub(crate) fn detach(device: &LoopDevice) -> Result<(), Error> {
-    if device.leaving {
+    // By now it may be gone, and its name may be that of somebody else's device.
+    let is_ours = LoopDevice::read(&device.name).is_some_and(|now| now.file == device.file);
+    if device.leaving || !is_ours {
         return Ok(());
     }
     match run(Command::new("losetup").arg("--detach").arg(device.node())) {

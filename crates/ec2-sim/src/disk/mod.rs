@@ -4,6 +4,7 @@ mod copy;
 mod devices;
 mod down;
 mod gc;
+mod images;
 mod import;
 mod layout;
 mod loops;
@@ -53,16 +54,15 @@ impl Disk {
         if !rustix::process::geteuid().is_root() {
             return Err(Error::NotRoot);
         }
-        let layout = Layout::new(folder)?;
-        for sub in [layout.volumes(), layout.snapshots(), layout.instances()] {
-            fs::create_dir_all(&sub).map_err(io("create", &sub))?;
-        }
-        if !copy::has_reflinks(&layout.volumes())? {
-            tracing::warn!(
-                "the filesystem of the data folder has no reflinks: snapshots are copies, which take time, and those of a volume in use are not of one moment (use XFS or btrfs)"
-            );
-        }
+        let layout = images::open(folder)?;
+        let instances = layout.instances();
+        fs::create_dir_all(&instances).map_err(io("create", &instances))?;
         Ok(Self { layout, attaching: Mutex::new(()) })
+    }
+
+    /// Lets the images rest as files alone, when nothing is attached.
+    pub(crate) fn rest(&self) -> Result<(), Error> {
+        images::rest(&self.layout).map(drop)
     }
 
     /// Carries an effect out. Blocks; idempotent, also after a crash in its middle.

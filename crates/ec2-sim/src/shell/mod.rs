@@ -71,8 +71,15 @@ impl Shell {
         &self.endpoints
     }
 
-    /// Gives the data folder back; calls that change something fail from now on.
+    /// Gives the data folder back; calls that change something fail from now on. Blocks.
+    ///
+    /// What is attached stays so; without that, nothing of the folder stays mounted.
     pub(crate) fn close(&self) {
+        if let Some(disk) = &self.disk
+            && let Err(error) = disk.rest()
+        {
+            tracing::warn!(%error, "the images stay mounted");
+        }
         self.store.release();
     }
 
