@@ -3,6 +3,7 @@
 pub mod keys;
 pub mod pool_node;
 pub mod pool_volume;
+pub mod snapshots;
 pub mod volume_pool;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

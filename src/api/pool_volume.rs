@@ -7,7 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{ClaimRef, Phase};
+use crate::domain::{ClaimRef, Encryption, ModificationState, Phase};
 
 /// One EBS volume of a pool. The controller makes and deletes these objects; people read them.
 #[derive(Clone, CustomResource, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -40,11 +40,17 @@ pub struct PoolVolumeSpec {
     pub zone: String,
     /// Its number in the pool, part of its name.
     pub slot: u32,
+    /// How often in a row EC2 had failed to make a volume before this one. Default: 0.
+    #[serde(default)]
+    pub attempt: u32,
     /// What it is filled from.
     pub origin: Origin,
     /// Size of the EBS volume in GiB.
     #[serde(rename = "sizeGiB")]
     pub size_gib: u32,
+    /// The encryption that the pool asked for when it was made.
+    #[serde(default)]
+    pub encryption: Encryption,
     /// The node whose agent shall attach and mount it. Default: none, it is detached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_name: Option<String>,
@@ -111,7 +117,27 @@ pub struct CloudStatus {
     /// Since when EC2 no longer lists the volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Time>,
+    /// The last change in place, after a change of the pool's template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modification: Option<ModificationStatus>,
+    /// Since when EC2 denies to delete the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied_since: Option<Time>,
     /// What EC2 last refused or failed, with the fix where we know one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A change of a volume in place.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModificationStatus {
+    /// When it was asked for, stored before the call.
+    pub requested_time: Time,
+    /// modifying, optimizing, completed or failed; unset until EC2 shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<ModificationState>,
+    /// Why EC2 refused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

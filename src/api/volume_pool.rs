@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Access, ReclaimPolicy};
 
+pub use super::snapshots::{RetainSpec, SnapshotsSpec};
+
 /// A pool of identical EBS volumes, filled from one source and ready to be claimed by pods.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
@@ -40,6 +42,7 @@ use crate::domain::{Access, ReclaimPolicy};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.source == oldSelf.source").message("spec.source cannot change; make a new pool for another source"),
+    validation = Rule::new("!(has(self.source.snapshotID) && has(self.snapshots) && has(self.snapshots.schedule))").message("spec.snapshots.schedule needs a source volume; spec.source.snapshotID is fixed content, of which no snapshots are taken"),
     validation = Rule::new("!(self.claims.access == 'ReadWrite' && self.claims.reclaimPolicy == 'Recycle')").message("spec.claims.reclaimPolicy Recycle needs spec.claims.access ReadOnly, since a written volume is no longer a copy; use Delete or Retain")
 )]
 pub struct VolumePoolSpec {
@@ -63,6 +66,10 @@ pub struct VolumePoolSpec {
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub zones: Vec<String>,
 
+    /// When snapshots of the source are taken, how long they are kept, and how far volumes may be behind.
+    #[serde(default)]
+    pub snapshots: SnapshotsSpec,
+
     /// Who may claim volumes of this pool, how pods use them, and what happens afterwards.
     #[serde(default)]
     pub claims: ClaimsSpec,
@@ -79,8 +86,9 @@ pub struct VolumePoolSpec {
 
 /// Where the content comes from.
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.volumeID), has(self.snapshotID)].filter(set, set).size() == 1").message("spec.source needs exactly one of volumeID and snapshotID")
+    validation = Rule::new("[has(self.volumeID), has(self.persistentVolumeClaim), has(self.snapshotID)].filter(set, set).size() == 1").message("spec.source needs exactly one of volumeID, persistentVolumeClaim and snapshotID")
 )]
 pub struct SourceSpec {
     /// An EBS volume that holds the source filesystem. It must carry the EC2 tag
@@ -89,11 +97,25 @@ pub struct SourceSpec {
     #[schemars(regex(pattern = "^vol-([0-9a-f]{8}|[0-9a-f]{17})$"))]
     pub volume_id: Option<String>,
 
+    /// A PersistentVolumeClaim of this namespace that is an EBS volume of the driver ebs.csi.aws.com or of ours. It needs
+    /// no tag: who may use the claim may read what is on it. Example: {name: web-src}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistent_volume_claim: Option<ClaimSource>,
+
     /// An EBS snapshot: fixed content. It must carry the EC2 tag `volumedispatcher.io/source` with the
     /// value `<namespace>/<pool>` or `*`. Example: snap-0123456789abcdef0.
     #[serde(rename = "snapshotID", default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^snap-([0-9a-f]{8}|[0-9a-f]{17})$"))]
     pub snapshot_id: Option<String>,
+}
+
+/// The PersistentVolumeClaim whose EBS volume is the source.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimSource {
+    /// Name of the claim, in the namespace of the pool. Example: web-src.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// How the EBS volumes of a pool are made.
@@ -305,6 +327,12 @@ pub struct VolumePoolStatus {
     /// When the newest completed snapshot was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_snapshot_time: Option<Time>,
+    /// When the next snapshot is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_snapshot_time: Option<Time>,
+    /// Since when EC2 denies to delete a snapshot of the pool that is being deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied_since: Option<Time>,
     /// The snapshot that was decided on last, stored before EC2 is asked, so that a lost reply does not make two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_intent: Option<SnapshotIntent>,
@@ -353,6 +381,9 @@ pub struct SnapshotStatus {
     pub state: String,
     /// Percent stored, 0 to 100.
     pub progress_percent: u8,
+    /// The moment whose content it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
 }
 
 /// A snapshot that was decided on.

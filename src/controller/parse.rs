@@ -4,10 +4,12 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::keys::FINALIZER;
-use crate::api::volume_pool::{DeletionPolicy, WhenEmpty};
-use crate::api::{PoolVolume, VolumePool};
-use crate::domain::{CloudVolume, GiB, NodeName, ObjectKey, SnapshotId, Uid, VolumeId, Zone};
-use crate::plan::{NodeSide, Offer, Origin, PoolWanted, Recorded, Source, VolumeSeen};
+use crate::api::volume_pool::{DeletionPolicy, SnapshotsSpec, WhenEmpty};
+use crate::api::{PoolVolume, VolumePool, VolumePoolStatus};
+use crate::domain::{CloudVolume, Encryption, GiB, NodeName, ObjectKey, Schedule, SnapshotId, Uid, VolumeId, VolumeSettings, Zone};
+use crate::plan::{
+    Condition, Modification, NodeSide, Offer, Origin, PoolWanted, Recorded, SnapshotsWanted, Source, TemplateWanted, VolumeSeen,
+};
 
 /// The spelling of [`crate::domain::VolumeState::Deleting`] in `status.cloud.state`.
 pub const STATE_DELETING: &str = "deleting";
@@ -20,15 +22,17 @@ pub fn key_of(object: &impl ResourceExt) -> ObjectKey {
 /// The spec of a pool; `None` when the schema let something through that this version cannot read.
 pub fn pool_wanted(pool: &VolumePool, cluster: &str) -> Option<PoolWanted> {
     let spec = &pool.spec;
-    let source = match (&spec.source.volume_id, &spec.source.snapshot_id) {
-        (Some(id), None) => Source::Volume(VolumeId::new(id)),
-        (None, Some(id)) => Source::Snapshot(SnapshotId::new(id)),
+    let source = match (&spec.source.volume_id, &spec.source.snapshot_id, &spec.source.persistent_volume_claim) {
+        (Some(id), None, None) => Source::Volume(VolumeId::new(id)),
+        (None, Some(id), None) => Source::Snapshot(SnapshotId::new(id)),
+        (None, None, Some(claim)) => Source::Claim(claim.name.clone()),
         _ => return None,
     };
     let size = match &spec.template.size {
         Some(text) => Some(GiB::from_quantity(text)?),
         None => None,
     };
+    let snapshots = snapshots_wanted(&spec.snapshots);
     let intent = pool.status.as_ref().and_then(|status| status.snapshot_intent.as_ref());
     Some(PoolWanted {
         key: key_of(pool),
@@ -39,11 +43,41 @@ pub fn pool_wanted(pool: &VolumePool, cluster: &str) -> Option<PoolWanted> {
         paused: spec.paused,
         replicas: spec.replicas,
         source,
+        recorded_source: pool.status.as_ref().and_then(|status| status.source.as_ref()).map(|source| source.id.clone()),
         size,
+        template: template(pool),
         zones: spec.zones.iter().map(|zone| Zone::new(zone.as_str())).collect(),
+        snapshots,
         retain_on_deletion: spec.deletion_policy == DeletionPolicy::Retain,
+        denied_since: pool.status.as_ref().and_then(|status| status.denied_since.as_ref()).map(|time| time.0),
         snapshot_intent: intent.map(|intent| (intent.generation, intent.time.0)),
     })
+}
+
+fn template(pool: &VolumePool) -> TemplateWanted {
+    let template = &pool.spec.template;
+    let settings =
+        VolumeSettings { volume_type: template.volume_type.as_str().to_owned(), iops: template.iops, throughput: template.throughput };
+    TemplateWanted { settings, encryption: encryption(pool), tags: template.tags.clone() }
+}
+
+/// The encryption that the template asks for.
+pub fn encryption(pool: &VolumePool) -> Encryption {
+    Encryption { encrypted: pool.spec.template.encrypted, kms_key_id: pool.spec.template.kms_key_id.clone() }
+}
+
+/// When snapshots are wanted; what cannot be understood is told, and stops only what depends on it.
+fn snapshots_wanted(spec: &SnapshotsSpec) -> SnapshotsWanted {
+    let zone = spec.time_zone.as_deref().unwrap_or("Etc/UTC");
+    let schedule = spec.schedule.as_deref().map(|expression| Schedule::parse(expression, zone)).transpose();
+    SnapshotsWanted {
+        schedule: schedule.map_err(|fault| fault.to_string()),
+        skip_unchanged: spec.skip_unchanged,
+        keep_count: spec.retain.count,
+        // The schema has checked it; what it let through by mistake keeps everything.
+        keep_age: spec.retain.max_age.as_deref().and_then(|text| text.parse().ok()),
+        allowed_lag: u64::from(spec.allowed_lag),
+    }
 }
 
 /// What a pool offers to claims, by what was published of it.
@@ -63,9 +97,13 @@ pub fn offer(pool: &VolumePool) -> Offer {
         reclaim: spec.claims.reclaim_policy,
         makes_on_demand: spec.claims.when_empty == WhenEmpty::Create,
         namespaces: spec.claims.namespaces.match_names.clone(),
-        origin: fixed.filter(|_| status.source.is_some()).or(stocked),
+        origin: fixed.filter(|_| is_true(&status, Condition::SourceReady)).or(stocked),
         is_closed: spec.paused || pool.metadata.deletion_timestamp.is_some(),
     }
+}
+
+fn is_true(status: &VolumePoolStatus, condition: Condition) -> bool {
+    status.conditions.iter().any(|stored| stored.type_ == condition.as_str() && stored.status == "True")
 }
 
 /// A volume joined with what EC2 shows of it; `initialized` is newer than what is stored.
@@ -79,6 +117,8 @@ pub fn volume_seen(volume: &PoolVolume, cloud: Option<CloudVolume>, initialized:
         resource_version: volume.resource_version().unwrap_or_default(),
         pool: spec.pool_ref.name.clone(),
         slot: spec.slot,
+        attempt: spec.attempt,
+        encryption: spec.encryption.clone(),
         zone: Zone::new(spec.zone.as_str()),
         size: GiB(spec.size_gib),
         origin: Origin { snapshot: SnapshotId::new(&spec.origin.snapshot_id), generation: spec.origin.generation },
@@ -93,6 +133,12 @@ pub fn volume_seen(volume: &PoolVolume, cloud: Option<CloudVolume>, initialized:
             requested: stored.requested_time.map(|time| time.0),
             missing_since: stored.missing_since.map(|time| time.0),
             deletion_accepted: stored.state.as_deref() == Some(STATE_DELETING),
+            modification: stored.modification.map(|last| Modification {
+                requested: last.requested_time.0,
+                state: last.state,
+                refusal: last.error,
+            }),
+            denied_since: stored.denied_since.map(|time| time.0),
             error: stored.error,
         },
         cloud,

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{GiB, InstanceId, SnapshotId, VolumeId, Zone};
 
@@ -20,12 +22,51 @@ pub struct CloudVolume {
     pub zone: Zone,
     /// Its size.
     pub size: GiB,
+    /// How it is made and how fast it is.
+    pub settings: VolumeSettings,
     /// The snapshot it was made from.
     pub snapshot: Option<SnapshotId>,
     /// All tags, ours and others'.
     pub tags: Tags,
     /// Attachments; empty when free.
     pub attachments: Vec<Attachment>,
+}
+
+/// How a volume is encrypted, as it was asked for.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Encryption {
+    /// Whether it was asked to be encrypted. Default: as the snapshot and the account say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encrypted: Option<bool>,
+    /// The KMS key that was asked for. Default: the account's.
+    #[serde(rename = "kmsKeyID", default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_id: Option<String>,
+}
+
+/// States of a change in place. Source: EC2 API reference, `VolumeModification.modificationState`.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModificationState {
+    /// EC2 has begun; the volume is as before.
+    Modifying,
+    /// The volume has its new size; its speed is between the old and the new.
+    Optimizing,
+    /// Done.
+    Completed,
+    /// Failed; the volume is as before.
+    Failed,
+}
+
+/// What of a volume can be changed in place.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct VolumeSettings {
+    /// Its type, such as `gp3`.
+    pub volume_type: String,
+    /// I/O operations a second; none for types that do not tell.
+    pub iops: Option<u32>,
+    /// Throughput in MiB/s; none for types that do not tell.
+    pub throughput: Option<u32>,
 }
 
 /// States of an EBS volume. Source: EC2 API reference, `Volume.state`.

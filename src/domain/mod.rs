@@ -5,12 +5,16 @@ pub mod cloud;
 pub mod ids;
 pub mod phase;
 pub mod reason;
+pub mod schedule;
 pub mod size;
 pub mod tags;
 
 pub use claim::{Access, ClaimRef, ReclaimPolicy};
-pub use cloud::{Attachment, AttachmentState, CloudSnapshot, CloudVolume, SnapshotState, VolumeState};
+pub use cloud::{
+    Attachment, AttachmentState, CloudSnapshot, CloudVolume, Encryption, ModificationState, SnapshotState, VolumeSettings, VolumeState,
+};
 pub use ids::{InstanceId, NodeName, ObjectKey, SnapshotId, Uid, VolumeId, Zone};
 pub use phase::Phase;
 pub use reason::Reason;
+pub use schedule::{Schedule, ScheduleError};
 pub use size::GiB;

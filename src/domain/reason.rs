@@ -9,6 +9,8 @@ pub enum Reason {
     PoolReady,
     /// The pool is being deleted.
     Deleting,
+    /// EC2 denies to delete what is left of the pool.
+    DeletionDenied,
     /// The pool's deletion waits for claims to be released.
     ClaimsRemain,
     /// `spec.paused` is true.
@@ -21,6 +23,12 @@ pub enum Reason {
     SourceNotShared,
     /// The source is in a state from which nothing can be copied.
     SourceNotUsable,
+    /// The claim that is the source is not bound to a PersistentVolume.
+    SourceNotBound,
+    /// The claim that is the source is not an EBS volume.
+    SourceNotEbs,
+    /// The claim that is the source names another volume than before.
+    SourceChanged,
     /// `spec.template.size` is smaller than the source.
     SizeBelowSource,
     /// A zone of `spec.zones` has no node, so no pod could ever use its volumes.
@@ -29,20 +37,28 @@ pub enum Reason {
     SnapshotPending,
     /// A snapshot failed; the next attempt follows.
     SnapshotFailed,
+    /// `spec.snapshots` cannot be understood.
+    InvalidSchedule,
     /// Fewer volumes than wanted are ready; more are on their way.
     Filling,
     /// More volumes than wanted are ready; some are on their way out.
     Shrinking,
+    /// Ready volumes are out of date and are being replaced.
+    Replacing,
     /// EC2 refused or failed a call.
     Ec2Failed,
     /// The agent of the node reports an error for the volume.
     AgentFailed,
     /// A snapshot was asked for.
     SnapshotCreated,
+    /// A snapshot that nobody needs any more was deleted.
+    SnapshotDeleted,
     /// An EBS volume was asked for.
     VolumeCreated,
     /// An EBS volume could not be made.
     VolumeFailed,
+    /// A change of an EBS volume in place was asked for.
+    VolumeModified,
     /// An EBS volume was deleted.
     VolumeDeleted,
     /// A claim got a volume.
@@ -72,23 +88,31 @@ impl Reason {
             Self::AsWanted => "AsWanted",
             Self::PoolReady => "PoolReady",
             Self::Deleting => "Deleting",
+            Self::DeletionDenied => "DeletionDenied",
             Self::ClaimsRemain => "ClaimsRemain",
             Self::Paused => "Paused",
             Self::Active => "Active",
             Self::SourceNotFound => "SourceNotFound",
             Self::SourceNotShared => "SourceNotShared",
             Self::SourceNotUsable => "SourceNotUsable",
+            Self::SourceNotBound => "SourceNotBound",
+            Self::SourceNotEbs => "SourceNotEbs",
+            Self::SourceChanged => "SourceChanged",
             Self::SizeBelowSource => "SizeBelowSource",
             Self::ZoneHasNoNode => "ZoneHasNoNode",
             Self::SnapshotPending => "SnapshotPending",
             Self::SnapshotFailed => "SnapshotFailed",
+            Self::InvalidSchedule => "InvalidSchedule",
             Self::Filling => "Filling",
             Self::Shrinking => "Shrinking",
+            Self::Replacing => "Replacing",
             Self::Ec2Failed => "Ec2Failed",
             Self::AgentFailed => "AgentFailed",
             Self::SnapshotCreated => "SnapshotCreated",
+            Self::SnapshotDeleted => "SnapshotDeleted",
             Self::VolumeCreated => "VolumeCreated",
             Self::VolumeFailed => "VolumeFailed",
+            Self::VolumeModified => "VolumeModified",
             Self::VolumeDeleted => "VolumeDeleted",
             Self::Dispatched => "Dispatched",
             Self::WaitingForVolume => "WaitingForVolume",

@@ -75,8 +75,10 @@ impl Error {
         match self.code.as_str() {
             "VolumeInUse" | "Client.VolumeInUse" => Class::Conflict,
             "InvalidParameterValue" if self.message.contains("already in use") => Class::Conflict,
-            "InvalidAttachment.NotFound" | "IncorrectState" | "IncorrectInstanceState" => Class::WrongState,
-            "SnapshotCreationPerVolumeRateExceeded" | "ConcurrentSnapshotLimitExceeded" => Class::Throttled,
+            "InvalidAttachment.NotFound" | "IncorrectState" | "IncorrectInstanceState" | "IncorrectModificationState" => Class::WrongState,
+            "SnapshotCreationPerVolumeRateExceeded" | "ConcurrentSnapshotLimitExceeded" | "VolumeModificationRateExceeded" => {
+                Class::Throttled
+            }
             "AttachmentLimitExceeded" | "VolumeLimitExceeded" | "InsufficientVolumeCapacity" | "MaxIOPSLimitExceeded" => Class::Capacity,
             "IdempotentParameterMismatch" => Class::TokenBurnt,
             "UnauthorizedOperation" | "AuthFailure" | "NotLeading" => Class::Denied,

@@ -7,7 +7,8 @@ pub mod pacing;
 use std::collections::BTreeMap;
 
 use crate::domain::cloud::Tags;
-use crate::domain::{CloudSnapshot, CloudVolume, GiB, InstanceId, SnapshotId, VolumeId, Zone};
+use crate::domain::{CloudSnapshot, CloudVolume, GiB, InstanceId, ModificationState, SnapshotId, VolumeId, Zone};
+use jiff::Timestamp;
 
 pub use error::{Class, Error};
 
@@ -38,6 +39,28 @@ pub struct CreateVolume {
     pub tags: Tags,
 }
 
+/// What a volume becomes in place.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModifyVolume {
+    /// Its size; the same as before, or larger.
+    pub size_gib: u32,
+    /// Its type.
+    pub volume_type: String,
+    /// Provisioned IOPS; none where the type has none.
+    pub iops: Option<u32>,
+    /// Provisioned throughput in MiB/s; none where the type has none.
+    pub throughput: Option<u32>,
+}
+
+/// A change of a volume as EC2 shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModificationShown {
+    /// How far it is.
+    pub state: ModificationState,
+    /// When EC2 began with it.
+    pub started: Option<Timestamp>,
+}
+
 /// EC2 as we use it. Every call, each page of a listing included, passes a [`pacing::Gate`]. Every verb may be called twice; `NotFound` of a fresh resource may be a lagging read.
 pub trait Ec2: Clone + Send + Sync + 'static {
     /// All volumes that carry the tag, over all pages.
@@ -54,6 +77,13 @@ pub trait Ec2: Clone + Send + Sync + 'static {
     fn snapshots_by_id(&self, ids: &[SnapshotId]) -> impl Future<Output = Result<Vec<CloudSnapshot>, Error>> + Send;
     /// Asks for a volume; returns at once, mostly in state `creating`.
     fn create_volume(&self, request: &CreateVolume) -> impl Future<Output = Result<CloudVolume, Error>> + Send;
+    /// Asks for a change of a volume in place, attached or not. Refused with [`Class::WrongState`] while the last one has
+    /// not ended. EC2 takes no token, so the caller looks at [`Ec2::modifications`] first.
+    fn modify_volume(&self, id: &VolumeId, change: &ModifyVolume) -> impl Future<Output = Result<(), Error>> + Send;
+    /// The last change of each of the volumes that had one; unknown ids are left out.
+    fn modifications(&self, ids: &[VolumeId]) -> impl Future<Output = Result<BTreeMap<VolumeId, ModificationShown>, Error>> + Send;
+    /// Sets tags of a volume; others stay. The same tags again change nothing.
+    fn tag_volume(&self, id: &VolumeId, tags: &Tags) -> impl Future<Output = Result<(), Error>> + Send;
     /// Deletes a volume. One that is gone counts as deleted.
     fn delete_volume(&self, id: &VolumeId) -> impl Future<Output = Result<(), Error>> + Send;
     /// Asks for a snapshot; EC2 takes no token, so the caller looks for an earlier one first.

@@ -1,6 +1,7 @@
 //! Every effect that supply can ask for, as one closed enum; each is harmless when done twice.
 
-use crate::domain::{GiB, ObjectKey, SnapshotId, Uid, VolumeId, Zone};
+use crate::domain::cloud::Tags;
+use crate::domain::{GiB, ObjectKey, SnapshotId, Uid, VolumeId, VolumeSettings, Zone};
 
 use super::observation::Origin;
 
@@ -21,18 +22,36 @@ pub enum Action {
     /// Delete a snapshot of the pool.
     DeleteSnapshot(DeletionProof<SnapshotId>),
     /// Make a PoolVolume object. Idempotent by its name.
-    CreatePoolVolume {
-        /// Its number.
-        slot: u32,
-        /// Its zone.
-        zone: Zone,
-        /// Its size.
-        size: GiB,
-        /// What it is filled from.
-        origin: Origin,
-    },
+    CreatePoolVolume(NewVolume),
     /// Ask EC2 for the volume of a PoolVolume. Idempotent by a client token made of the object's UID.
     CreateVolume(VolumeRequest),
+    /// Change an EBS volume in place. Its time is stored first, so that it is not asked for twice.
+    ModifyVolume {
+        /// The object.
+        key: ObjectKey,
+        /// The EBS volume.
+        volume: VolumeId,
+        /// What it shall become.
+        change: VolumeChange,
+    },
+    /// Set tags of an EBS volume, others are kept.
+    TagVolume {
+        /// The object.
+        key: ObjectKey,
+        /// The EBS volume.
+        volume: VolumeId,
+        /// The tags that it lacks or has otherwise.
+        tags: Tags,
+    },
+    /// Write the size that an EBS volume has grown to into its object.
+    RecordSize {
+        /// The object.
+        key: ObjectKey,
+        /// The version that was judged.
+        resource_version: String,
+        /// The size.
+        size: GiB,
+    },
     /// Order the agent to unmount and detach.
     Unassign(ObjectKey),
     /// Forget what the agent of a node said that exists no more; EC2 shows the volume detached.
@@ -60,6 +79,30 @@ pub enum Action {
     },
     /// Let a PoolVolume go: its EBS volume is gone, or is kept on purpose.
     RemoveVolumeFinalizer(ObjectKey),
+}
+
+/// A PoolVolume that shall be made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewVolume {
+    /// Its number.
+    pub slot: u32,
+    /// How often in a row EC2 has failed to make a volume before, 0 for the first try.
+    pub attempt: u32,
+    /// Its zone.
+    pub zone: Zone,
+    /// Its size.
+    pub size: GiB,
+    /// What it is filled from.
+    pub origin: Origin,
+}
+
+/// What a volume shall become in place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VolumeChange {
+    /// Its size; never smaller than before.
+    pub size: GiB,
+    /// Its type and speed; what is none stays as EC2 has it.
+    pub settings: VolumeSettings,
 }
 
 /// What EC2 is asked for.
@@ -103,13 +146,16 @@ impl Action {
             Self::Unassign(key)
             | Self::RemoveVolumeFinalizer(key)
             | Self::ForgetNode { key, .. }
+            | Self::ModifyVolume { key, .. }
+            | Self::TagVolume { key, .. }
+            | Self::RecordSize { key, .. }
             | Self::DeletePoolVolume { key, .. }
             | Self::DeleteVolume { key, .. } => Some(key),
             Self::AddPoolFinalizer
             | Self::RemovePoolFinalizer
             | Self::CreateSnapshot { .. }
             | Self::DeleteSnapshot(_)
-            | Self::CreatePoolVolume { .. } => None,
+            | Self::CreatePoolVolume(_) => None,
         }
     }
 
@@ -124,10 +170,13 @@ impl Action {
             Self::CreateSnapshot { .. } => Some("CreateSnapshot"),
             Self::DeleteSnapshot(_) => Some("DeleteSnapshot"),
             Self::CreateVolume(_) => Some("CreateVolume"),
+            Self::ModifyVolume { .. } => Some("ModifyVolume"),
+            Self::TagVolume { .. } => Some("CreateTags"),
             Self::DeleteVolume { .. } => Some("DeleteVolume"),
             Self::AddPoolFinalizer
             | Self::RemovePoolFinalizer
-            | Self::CreatePoolVolume { .. }
+            | Self::CreatePoolVolume(_)
+            | Self::RecordSize { .. }
             | Self::Unassign(_)
             | Self::ForgetNode { .. }
             | Self::DeletePoolVolume { .. }

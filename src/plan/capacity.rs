@@ -1,15 +1,15 @@
-//! How many volumes each zone shall have ready, and what is missing or too much.
+//! How many volumes each zone shall have ready, what is missing or too much, and what is out of date.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::{Phase, VolumeState, Zone};
 
-use super::action::Action;
+use super::action::{Action, NewVolume};
 use super::observation::{PoolSeen, VolumeSeen};
 use super::snapshots::Stock;
 use super::source::Judged;
-use super::volumes::{Lives, drop_instead};
+use super::volumes::{Lives, drop_instead, is_stuck};
 
 /// What one zone shall have and has.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,12 +18,23 @@ pub(super) struct ZoneCount {
     pub desired: u32,
     /// Volumes that are ready and unclaimed.
     pub ready: u32,
+    /// Those of them that must be replaced.
+    pub outdated: u32,
     /// Volumes that are being made.
     pub filling: u32,
     /// Volumes that a claim holds.
     pub claimed: u32,
     /// Whether the zone has a node.
     pub has_node: bool,
+}
+
+impl ZoneCount {
+    /// How many to make: what is missing, and one more while ready ones must be replaced and none is on its way.
+    fn missing(&self) -> u32 {
+        let present = self.ready + self.filling;
+        let surge = u32::from(self.outdated > 0 && self.filling == 0 && present == self.desired);
+        (self.desired + surge).saturating_sub(present)
+    }
 }
 
 /// Counts by zone.
@@ -33,36 +44,73 @@ pub(super) type Zones = BTreeMap<Zone, ZoneCount>;
 ///
 /// A zone without a node gets nothing new, and loses nothing: its nodes may come back.
 pub(super) fn plan(seen: &PoolSeen, source: &Judged, stock: &Stock, lives: &Lives, actions: &mut Vec<Action>) -> Zones {
-    let zones = count(seen, source, lives);
+    let zones = count(seen, source, stock, lives);
     let mut slots: BTreeSet<u32> = seen.volumes.iter().map(|volume| volume.slot).collect();
-    for (zone, have) in &zones {
-        if !have.has_node {
-            continue;
-        }
-        let present = have.ready + have.filling;
+    for (zone, have) in zones.iter().filter(|(_, have)| have.has_node) {
         if let (Ok(usable), Some(origin)) = (source, &stock.newest) {
-            for _ in present..have.desired {
-                let slot = free_slot(&mut slots);
-                actions.push(Action::CreatePoolVolume { slot, zone: zone.clone(), size: usable.copy_size, origin: origin.clone() });
+            for _ in 0..have.missing() {
+                actions.push(Action::CreatePoolVolume(NewVolume {
+                    slot: free_slot(&mut slots),
+                    attempt: next_attempt(seen, zone),
+                    zone: zone.clone(),
+                    size: usable.copy_size,
+                    origin: origin.clone(),
+                }));
             }
         }
-        let surplus = present.saturating_sub(have.desired) as usize;
-        for volume in dispensable(seen, lives, zone).into_iter().take(surplus) {
+        let is_outdated = |volume: &VolumeSeen| is_outdated(seen, source, stock, volume);
+        let mut candidates = dispensable(seen, lives, zone);
+        candidates.sort_by_key(|volume| value(volume, lives, is_outdated(volume)));
+        for volume in surplus(have, candidates, lives, is_outdated) {
             drop_instead(volume, actions);
         }
     }
     zones
 }
 
-/// Unclaimed volumes of a zone, the first to go first: failed, unfinished, then stale, then with the highest number.
+/// Which of the dispensable volumes go: as many as are too many, but never a ready one below the target, and not the
+/// one that is being made to replace an outdated one.
+fn surplus<'a>(
+    have: &ZoneCount,
+    from: Vec<&'a VolumeSeen>,
+    lives: &Lives,
+    is_outdated: impl Fn(&VolumeSeen) -> bool,
+) -> Vec<&'a VolumeSeen> {
+    let mut too_many = (have.ready + have.filling).saturating_sub(have.desired);
+    let mut spare_ready = have.ready.saturating_sub(have.desired);
+    let is_replacement = |volume: &VolumeSeen| lives[&volume.key].phase != Phase::Failed && !is_outdated(volume);
+    let replacements = from.iter().filter(|volume| lives[&volume.key].phase != Phase::Ready && is_replacement(volume)).count();
+    let kept = u32::from(have.outdated > 0 && spare_ready == 0);
+    let mut spare_replacements = u32::try_from(replacements).unwrap_or(u32::MAX).saturating_sub(kept);
+    let mut gone = Vec::new();
+    for volume in from {
+        let may_go = match lives[&volume.key].phase {
+            _ if too_many == 0 => false,
+            Phase::Ready => take_one(&mut spare_ready),
+            _ if is_replacement(volume) => take_one(&mut spare_replacements),
+            _ => true,
+        };
+        if may_go {
+            too_many -= 1;
+            gone.push(volume);
+        }
+    }
+    gone
+}
+
+fn take_one(left: &mut u32) -> bool {
+    left.checked_sub(1).map(|rest| *left = rest).is_some()
+}
+
+/// Unclaimed volumes of a zone.
 fn dispensable<'a>(seen: &'a PoolSeen, lives: &Lives, zone: &Zone) -> Vec<&'a VolumeSeen> {
-    let unclaimed = |volume: &&VolumeSeen| volume.zone == *zone && is_stock(volume, lives[&volume.key].phase);
-    let mut volumes: Vec<_> = seen.volumes.iter().filter(unclaimed).collect();
-    volumes.sort_by_key(|volume| {
-        let phase = lives[&volume.key].phase;
-        (phase != Phase::Failed, phase == Phase::Ready, volume.origin.generation, Reverse(volume.slot))
-    });
-    volumes
+    seen.volumes.iter().filter(|volume| volume.zone == *zone && is_stock(volume, lives[&volume.key].phase)).collect()
+}
+
+/// What is worth least goes first: failed, unfinished, out of date, then stale, then with the highest number.
+fn value(volume: &VolumeSeen, lives: &Lives, is_outdated: bool) -> (bool, bool, bool, u64, Reverse<u32>) {
+    let phase = lives[&volume.key].phase;
+    (phase != Phase::Failed, phase == Phase::Ready, !is_outdated, volume.origin.generation, Reverse(volume.slot))
 }
 
 /// Whether a volume counts toward `replicas`: ready, or on its way to be. One that failed in EC2 counts until it has
@@ -73,7 +121,24 @@ fn is_stock(volume: &VolumeSeen, phase: Phase) -> bool {
     (on_its_way || is_resting) && volume.claim.is_none() && !volume.retired && !volume.deleting
 }
 
-fn count(seen: &PoolSeen, source: &Judged, lives: &Lives) -> Zones {
+/// Whether a ready volume must be replaced: its content is too old, or it differs in what cannot be changed in place.
+fn is_outdated(seen: &PoolSeen, source: &Judged, stock: &Stock, volume: &VolumeSeen) -> bool {
+    let (Ok(usable), Some(newest)) = (source, &stock.newest) else { return false };
+    let is_stale = volume.origin.generation.saturating_add(seen.pool.snapshots.allowed_lag) < newest.generation;
+    is_stale || volume.encryption != seen.pool.template.encryption || volume.size > usable.copy_size
+}
+
+/// A volume that replaces one that EC2 could not make is the next attempt, so that a lasting cause is met ever more
+/// seldom.
+fn next_attempt(seen: &PoolSeen, zone: &Zone) -> u32 {
+    let failed = seen.volumes.iter().filter(|volume| volume.zone == *zone).filter(|volume| {
+        let has_error = volume.cloud.as_ref().is_some_and(|cloud| cloud.state == VolumeState::Error);
+        has_error || is_stuck(volume, seen.observed)
+    });
+    failed.map(|volume| volume.attempt.saturating_add(1)).max().unwrap_or(0)
+}
+
+fn count(seen: &PoolSeen, source: &Judged, stock: &Stock, lives: &Lives) -> Zones {
     let mut zones = targets(seen, source);
     let wanted: BTreeSet<Zone> = zones.keys().cloned().collect();
     for volume in &seen.volumes {
@@ -81,13 +146,16 @@ fn count(seen: &PoolSeen, source: &Judged, lives: &Lives) -> Zones {
         let zone = zones.entry(volume.zone.clone()).or_insert_with(|| ZoneCount { has_node: true, ..ZoneCount::default() });
         match phase {
             _ if volume.claim.is_some() => zone.claimed += 1,
-            Phase::Ready => zone.ready += 1,
+            Phase::Ready => {
+                zone.ready += 1;
+                zone.outdated += u32::from(is_outdated(seen, source, stock, volume));
+            }
             _ if is_stock(volume, phase) => zone.filling += 1,
             _ => {}
         }
     }
     for (_, count) in zones.iter_mut().filter(|(zone, _)| !wanted.contains(*zone) && keeps_what_it_has(seen, source, zone)) {
-        count.desired = count.ready + count.filling;
+        (count.desired, count.outdated) = (count.ready + count.filling, 0);
     }
     zones
 }

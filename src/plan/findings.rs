@@ -28,6 +28,9 @@ fn of_source(source: &Judged) -> Finding {
 
 fn of_snapshot(seen: &PoolSeen, source: &Judged, stock: &Stock) -> Finding {
     let condition = Condition::SnapshotFresh;
+    if let Some((reason, message)) = snapshot_trouble(seen, stock) {
+        return Finding::new(condition, false, reason, message);
+    }
     match (&stock.newest, stock.pending_percent) {
         (Some(origin), _) => {
             let message = format!("{} holds generation {}", origin.snapshot, origin.generation);
@@ -36,9 +39,6 @@ fn of_snapshot(seen: &PoolSeen, source: &Judged, stock: &Stock) -> Finding {
         (None, Some(percent)) => {
             let message = format!("the first snapshot is {percent} % stored; volumes are made when it is completed");
             Finding::new(condition, false, Reason::SnapshotPending, message)
-        }
-        (None, None) if stock.failed => {
-            Finding::new(condition, false, Reason::SnapshotFailed, "the snapshot failed in EC2; another is taken")
         }
         (None, None) => match source {
             Ok(_) if seen.has_no_usable_zone() => {
@@ -50,16 +50,36 @@ fn of_snapshot(seen: &PoolSeen, source: &Judged, stock: &Stock) -> Finding {
     }
 }
 
+/// What keeps the content from becoming newer.
+fn snapshot_trouble(seen: &PoolSeen, stock: &Stock) -> Option<(Reason, String)> {
+    if stock.failures > 0 {
+        let meanwhile = stock.newest.as_ref().map(|origin| format!("; volumes are filled from generation {} meanwhile", origin.generation));
+        let last = if stock.failures == 1 { "the last snapshot".to_owned() } else { format!("the last {} snapshots", stock.failures) };
+        let meanwhile = meanwhile.unwrap_or_default();
+        let message = format!("{last} failed in EC2 or were never made{meanwhile}; another is taken after a wait of one to five minutes");
+        return Some((Reason::SnapshotFailed, message));
+    }
+    let fault = seen.pool.snapshots.schedule.as_ref().err()?;
+    Some((Reason::InvalidSchedule, fault.clone()))
+}
+
 fn of_filling(seen: &PoolSeen, zones: &Zones) -> Finding {
     if let Some(finding) = of_nodeless_zones(zones, Condition::PoolFilled, false) {
         return finding;
     }
     let ready: u32 = zones.values().map(|zone| zone.ready).sum();
+    let outdated: u32 = zones.values().map(|zone| zone.outdated).sum();
     let wanted = seen.pool.replicas;
     let lacking = zones.values().any(|zone| zone.ready < zone.desired) || ready < wanted;
     let surplus = zones.values().any(|zone| zone.ready + zone.filling > zone.desired);
     match (lacking, surplus) {
         (true, _) => Finding::new(Condition::PoolFilled, false, Reason::Filling, format!("{ready} of {wanted} volumes are ready")),
+        (false, _) if outdated > 0 => {
+            let message = format!(
+                "{ready} of {wanted} volumes are ready; {outdated} of them are out of date and are replaced, one at a time in each zone"
+            );
+            Finding::new(Condition::PoolFilled, true, Reason::Replacing, message)
+        }
         (false, true) => {
             Finding::new(Condition::PoolFilled, true, Reason::Shrinking, format!("{ready} volumes are ready, {wanted} are wanted"))
         }
@@ -82,11 +102,14 @@ fn of_failures(seen: &PoolSeen, source: &Judged, stock: &Stock, zones: &Zones) -
     if let Some(finding) = of_nodeless_zones(zones, Condition::Degraded, true) {
         return finding;
     }
-    if stock.failed {
-        return degraded(Reason::SnapshotFailed, "the snapshot failed in EC2; another is taken".to_owned());
+    if let Some((reason, message)) = snapshot_trouble(seen, stock) {
+        return degraded(reason, message);
     }
     for volume in seen.volumes_by_key().into_values() {
         if let Some(error) = &volume.recorded.error {
+            return degraded(Reason::Ec2Failed, format!("{}: {error}", volume.key.name));
+        }
+        if let Some(error) = volume.recorded.modification.as_ref().and_then(|last| last.refusal.as_ref()) {
             return degraded(Reason::Ec2Failed, format!("{}: {error}", volume.key.name));
         }
         if let Some((node, error)) = volume.node.as_ref().and_then(|side| Some((&side.node, side.error.as_ref()?))) {

@@ -10,6 +10,7 @@ mod deletion;
 pub mod demand;
 mod dispatch;
 mod findings;
+mod modification;
 pub mod observation;
 mod release;
 pub mod report;
@@ -22,9 +23,12 @@ mod volumes;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use action::{Action, DeletionProof, VolumeRequest};
+pub use action::{Action, DeletionProof, NewVolume, VolumeChange, VolumeRequest};
 pub use demand::{ClaimSeen, DemandAction, DemandSeen, Offer, PvSeen, demand};
-pub use observation::{NodeSide, Origin, PoolSeen, PoolWanted, Recorded, Source, SourceSeen, VolumeSeen};
+pub use observation::{
+    ClaimFault, FreeSpan, Modification, NodeSide, Origin, PoolSeen, PoolWanted, Recorded, SnapshotsWanted, Source, SourceLoad, SourceSeen,
+    TemplateWanted, VolumeSeen,
+};
 pub use release::pv_name;
 pub use report::{Condition, Finding, Report, VolumeReport};
 pub use safety::VISIBILITY;
@@ -39,18 +43,19 @@ pub struct Plan {
     pub report: Report,
 }
 
-/// Decides the next step for one pool: deletion, source, snapshots, each volume's own life, then capacity.
+/// Decides the next step for one pool: deletion, source, snapshots, each volume's own life, capacity, then changes in place.
 pub fn supply(seen: &PoolSeen, now: Timestamp) -> Plan {
     let mut actions = Vec::new();
     let lives = volumes::plan(seen, now, &mut actions);
     if seen.pool.deleting {
-        let finding = deletion::plan(seen, &lives, &mut actions);
+        let finding = deletion::plan(seen, &lives, now, &mut actions);
         return Plan { actions, report: report::of_deletion(seen, lives, finding) };
     }
     let source = source::judge(seen);
-    let stock = snapshots::plan(seen, &source, &mut actions);
+    let stock = snapshots::plan(seen, &source, &lives, now, &mut actions);
     let zones = capacity::plan(seen, &source, &stock, &lives, &mut actions);
-    let report = report::of(seen, lives, source, stock, zones);
+    modification::plan(seen, &source, &lives, now, &mut actions);
+    let report = report::of(seen, now, lives, source, (stock, zones));
     if seen.pool.paused {
         actions.retain(|action| !action.writes_to_ec2());
     }

@@ -2,9 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{ClaimRef, CloudSnapshot, CloudVolume, GiB, InstanceId, NodeName, ObjectKey, Phase, SnapshotId, Uid, VolumeId, Zone};
+use crate::domain::cloud::Tags;
+use crate::domain::{
+    ClaimRef, CloudSnapshot, CloudVolume, Encryption, GiB, InstanceId, ModificationState, NodeName, ObjectKey, Phase, Schedule, SnapshotId,
+    Uid, VolumeId, VolumeSettings, Zone,
+};
 
 /// Everything that the plan for one pool depends on.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +19,10 @@ pub struct PoolSeen {
     pub pool: PoolWanted,
     /// What EC2 says of the source.
     pub source: SourceSeen,
+    /// How busy EC2 is with snapshots of the source, those of other pools included.
+    pub source_load: SourceLoad,
+    /// The last time span in which each look found the source volume attached to nothing.
+    pub source_free: Option<FreeSpan>,
     /// Snapshots that carry this pool's UID, in any order.
     pub snapshots: Vec<CloudSnapshot>,
     /// The pool's volumes, in any order.
@@ -47,14 +55,66 @@ pub struct PoolWanted {
     pub replicas: u32,
     /// Where the content comes from.
     pub source: Source,
+    /// The id of the source that was used before.
+    pub recorded_source: Option<String>,
     /// Wanted size of each volume; none: the source's.
     pub size: Option<GiB>,
+    /// How volumes are made, their size left out.
+    pub template: TemplateWanted,
     /// Wanted zones; empty: the source's.
     pub zones: Vec<Zone>,
+    /// When snapshots are taken, and how long they are kept.
+    pub snapshots: SnapshotsWanted,
     /// Whether EC2 resources are kept when the pool is deleted.
     pub retain_on_deletion: bool,
+    /// Since when EC2 denies to delete a snapshot of the pool.
+    pub denied_since: Option<Timestamp>,
     /// The snapshot that was decided on last, and when.
     pub snapshot_intent: Option<(u64, Timestamp)>,
+}
+
+/// How volumes are made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TemplateWanted {
+    /// Type and speed; what is none is as EC2 gives it.
+    pub settings: VolumeSettings,
+    /// Encryption, which cannot be changed in place.
+    pub encryption: Encryption,
+    /// The tags of the user.
+    pub tags: Tags,
+}
+
+/// When snapshots are taken, and how long they are kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SnapshotsWanted {
+    /// When; none: only the first. Or why that cannot be understood.
+    pub schedule: Result<Option<Schedule>, String>,
+    /// Whether none is taken while the source cannot have changed.
+    pub skip_unchanged: bool,
+    /// Completed snapshots that are kept.
+    pub keep_count: u32,
+    /// How old a completed snapshot may become; none: as old as it likes.
+    pub keep_age: Option<SignedDuration>,
+    /// How many generations a ready volume may be behind the newest completed snapshot.
+    pub allowed_lag: u64,
+}
+
+/// How busy EC2 is with snapshots of one volume.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SourceLoad {
+    /// Snapshots that are being stored, or failed: EC2 counts both.
+    pub unfinished: u32,
+    /// When the last one was started.
+    pub last_started: Option<Timestamp>,
+}
+
+/// A time span in which each look found a volume attached to nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FreeSpan {
+    /// The first look.
+    pub since: Timestamp,
+    /// The last look.
+    pub until: Timestamp,
 }
 
 /// Where the content of a pool comes from.
@@ -64,17 +124,32 @@ pub enum Source {
     Volume(VolumeId),
     /// A fixed snapshot.
     Snapshot(SnapshotId),
+    /// The volume of a PersistentVolumeClaim of the pool's namespace, by its name.
+    Claim(String),
 }
 
 /// What EC2 says of the source.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceSeen {
-    /// There is no such resource.
-    Missing,
+    /// There is no resource of this id.
+    Missing(String),
+    /// The claim names no EBS volume.
+    Faulty(ClaimFault),
     /// The source volume.
     Volume(CloudVolume),
     /// The source snapshot.
     Snapshot(CloudSnapshot),
+}
+
+/// Why a claim names no EBS volume.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ClaimFault {
+    /// There is no such claim.
+    NotFound,
+    /// It has no PersistentVolume yet.
+    NotBound,
+    /// Its PersistentVolume is something else, in words.
+    NotEbs(String),
 }
 
 /// A snapshot and the generation of its content.
@@ -99,6 +174,10 @@ pub struct VolumeSeen {
     pub pool: String,
     /// Its number in the pool.
     pub slot: u32,
+    /// How often in a row EC2 had failed to make a volume before it.
+    pub attempt: u32,
+    /// The encryption that was asked for.
+    pub encryption: Encryption,
     /// Its zone.
     pub zone: Zone,
     /// Its size.
@@ -136,8 +215,30 @@ pub struct Recorded {
     pub missing_since: Option<Timestamp>,
     /// Whether EC2 accepted its deletion.
     pub deletion_accepted: bool,
+    /// The last change in place.
+    pub modification: Option<Modification>,
+    /// Since when EC2 denies its deletion.
+    pub denied_since: Option<Timestamp>,
     /// What EC2 last refused.
     pub error: Option<String>,
+}
+
+/// A change of a volume in place.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Modification {
+    /// When it was asked for.
+    pub requested: Timestamp,
+    /// How far it is; none while EC2 does not show it.
+    pub state: Option<ModificationState>,
+    /// Why EC2 refused it, if it did.
+    pub refusal: Option<String>,
+}
+
+impl Modification {
+    /// Whether the volume is about to become another, so that it is worth looking again soon.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.refusal.is_none() && matches!(self.state, None | Some(ModificationState::Modifying))
+    }
 }
 
 /// What the agent of a node reports about a volume.

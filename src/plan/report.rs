@@ -8,8 +8,8 @@ use crate::domain::{CloudSnapshot, CloudVolume, NodeName, ObjectKey, Phase, Reas
 
 use super::capacity::Zones;
 use super::findings;
-use super::observation::{Origin, PoolSeen, VolumeSeen};
-use super::snapshots::Stock;
+use super::observation::{Modification, Origin, PoolSeen, VolumeSeen};
+use super::snapshots::{Stock, is_just_asked_for};
 use super::source::Judged;
 use super::volumes::Lives;
 
@@ -73,6 +73,8 @@ pub struct Report {
     pub newest: Option<Origin>,
     /// Snapshots of the pool, newest first.
     pub snapshots: Vec<CloudSnapshot>,
+    /// When the next snapshot is due, if that is in the future.
+    pub next_snapshot: Option<Timestamp>,
     /// Counts by zone.
     pub zones: BTreeMap<Zone, ZoneReport>,
     /// Each volume.
@@ -118,6 +120,8 @@ pub struct VolumeReport {
     pub state: Option<crate::domain::VolumeState>,
     /// Percent of blocks loaded.
     pub initialized_percent: u8,
+    /// The last change in place, as EC2 shows it now.
+    pub modification: Option<Modification>,
     /// Since when EC2 does not list it.
     pub missing_since: Option<Timestamp>,
     /// The node whose agents must watch it: wanted, or not yet let go.
@@ -135,6 +139,7 @@ impl VolumeReport {
             volume: volume.cloud.as_ref().map(|cloud| cloud.id.clone()).or(known),
             state: volume.cloud.as_ref().map(|cloud| cloud.state),
             initialized_percent: volume.initialized_percent,
+            modification: volume.recorded.modification.clone(),
             missing_since: missing.then(|| volume.recorded.missing_since.unwrap_or(observed)),
             watched_by: watcher(volume, seen),
         }
@@ -152,7 +157,7 @@ fn watcher(volume: &VolumeSeen, seen: &PoolSeen) -> Option<NodeName> {
     volume.node_name.clone().or_else(reported).or_else(attached)
 }
 
-pub(super) fn of(seen: &PoolSeen, lives: Lives, source: Judged, stock: Stock, zones: Zones) -> Report {
+pub(super) fn of(seen: &PoolSeen, now: Timestamp, lives: Lives, source: Judged, (stock, zones): (Stock, Zones)) -> Report {
     let findings = findings::of(seen, &source, &stock, &zones);
     let source = source.ok().map(|usable| SourceReport { id: usable.id, zone: usable.zone, size_gib: usable.source_size.0 });
     let zone_report = |count: super::capacity::ZoneCount| ZoneReport {
@@ -162,8 +167,9 @@ pub(super) fn of(seen: &PoolSeen, lives: Lives, source: Judged, stock: Stock, zo
         claimed: count.claimed,
     };
     let zones: BTreeMap<_, _> = zones.into_iter().map(|(zone, count)| (zone, zone_report(count))).collect();
-    let is_moving = stock.pending_percent.is_some() || seen.pool.snapshot_intent.is_some() && stock.newest.is_none() || moves(&lives);
-    Report { source, newest: stock.newest, snapshots: newest_first(seen), zones, volumes: lives, findings, is_moving }
+    let is_moving = stock.pending_percent.is_some() || is_just_asked_for(seen) || moves(&lives);
+    let next_snapshot = stock.next.filter(|due| *due > now);
+    Report { source, newest: stock.newest, snapshots: newest_first(seen), next_snapshot, zones, volumes: lives, findings, is_moving }
 }
 
 pub(super) fn of_deletion(seen: &PoolSeen, lives: Lives, finding: Finding) -> Report {
@@ -171,7 +177,10 @@ pub(super) fn of_deletion(seen: &PoolSeen, lives: Lives, finding: Finding) -> Re
 }
 
 fn moves(lives: &Lives) -> bool {
-    lives.values().any(|life| !matches!(life.phase, Phase::Ready | Phase::Claimed | Phase::Retained) || life.missing_since.is_some())
+    lives.values().any(|life| {
+        let is_changing = life.modification.as_ref().is_some_and(Modification::is_under_way);
+        !matches!(life.phase, Phase::Ready | Phase::Claimed | Phase::Retained) || life.missing_since.is_some() || is_changing
+    })
 }
 
 fn newest_first(seen: &PoolSeen) -> Vec<CloudSnapshot> {

@@ -1,9 +1,11 @@
 //! The chain of checks that every deletion in EC2 must pass. Nothing else can make a [`DeletionProof`].
 
+use std::collections::BTreeSet;
+
 use jiff::SignedDuration;
 
 use crate::domain::tags::{TAG_CLUSTER, TAG_POOL_UID, TAG_VOLUME_UID};
-use crate::domain::{CloudSnapshot, CloudVolume, SnapshotId, VolumeId, VolumeState};
+use crate::domain::{CloudSnapshot, CloudVolume, SnapshotId, SnapshotState, VolumeId, VolumeState};
 
 use super::action::DeletionProof;
 use super::observation::{PoolWanted, VolumeSeen};
@@ -16,16 +18,35 @@ pub const VISIBILITY: SignedDuration = SignedDuration::from_secs(60);
 
 /// Proof for the EBS volume of a PoolVolume: our three tags match, no claim, no agent and no instance has it.
 pub(super) fn may_delete_volume(pool: &PoolWanted, volume: &VolumeSeen, cloud: &CloudVolume) -> Option<DeletionProof<VolumeId>> {
-    let tag_is = |key: &str, value: &str| cloud.tags.get(key).is_some_and(|found| found == value);
-    let ours = tag_is(TAG_CLUSTER, &pool.cluster) && tag_is(TAG_POOL_UID, pool.uid.as_str()) && tag_is(TAG_VOLUME_UID, volume.uid.as_str());
+    let ours = carries_our_tags(pool, volume, cloud);
     let unused = volume.claim.is_none() && volume.is_off_nodes() && cloud.live_attachments().next().is_none();
     let deletable = matches!(cloud.state, VolumeState::Available | VolumeState::Error);
     (volume.deleting && ours && unused && deletable).then(|| DeletionProof::after_checks(cloud.id.clone()))
 }
 
+/// Whether the tags of an EBS volume still say that it is the one of a PoolVolume.
+pub(super) fn carries_our_tags(pool: &PoolWanted, volume: &VolumeSeen, cloud: &CloudVolume) -> bool {
+    let tag_is = |key: &str, value: &str| cloud.tags.get(key).is_some_and(|found| found == value);
+    tag_is(TAG_CLUSTER, &pool.cluster) && tag_is(TAG_POOL_UID, pool.uid.as_str()) && tag_is(TAG_VOLUME_UID, volume.uid.as_str())
+}
+
 /// Proof for a snapshot of a pool that is being deleted: our tags match, and no volume is being made from it.
 pub(super) fn may_delete_snapshot(pool: &PoolWanted, snapshot: &CloudSnapshot) -> Option<DeletionProof<SnapshotId>> {
+    (pool.deleting && is_ours(pool, snapshot)).then(|| DeletionProof::after_checks(snapshot.id.clone()))
+}
+
+/// Proof for a snapshot that a living pool keeps no longer: our tags match, it is settled, and nothing needs it.
+pub(super) fn may_expire_snapshot(
+    pool: &PoolWanted,
+    snapshot: &CloudSnapshot,
+    needed: &BTreeSet<SnapshotId>,
+) -> Option<DeletionProof<SnapshotId>> {
+    let is_settled = matches!(snapshot.state, SnapshotState::Completed | SnapshotState::Error);
+    let is_free = !pool.deleting && is_settled && !needed.contains(&snapshot.id);
+    (is_free && is_ours(pool, snapshot)).then(|| DeletionProof::after_checks(snapshot.id.clone()))
+}
+
+fn is_ours(pool: &PoolWanted, snapshot: &CloudSnapshot) -> bool {
     let tag_is = |key: &str, value: &str| snapshot.tags.get(key).is_some_and(|found| found == value);
-    let ours = tag_is(TAG_CLUSTER, &pool.cluster) && tag_is(TAG_POOL_UID, pool.uid.as_str());
-    (pool.deleting && ours).then(|| DeletionProof::after_checks(snapshot.id.clone()))
+    tag_is(TAG_CLUSTER, &pool.cluster) && tag_is(TAG_POOL_UID, pool.uid.as_str())
 }

@@ -9,10 +9,15 @@ use crate::domain::{CloudVolume, NodeName, ObjectKey, Phase, VolumeState};
 use super::action::{Action, VolumeRequest};
 use super::observation::{PoolSeen, PoolWanted, VolumeSeen};
 use super::report::VolumeReport;
-use super::{VISIBILITY, age, safety};
+use super::{VISIBILITY, age, deletion, safety};
 
-/// How long a failed volume stays visible before its replacement is made, so that a lasting failure is no hot loop.
+/// How long a volume stays failed before its replacement is made, from the second failure in a row on: it doubles, so
+/// that a lasting cause is no hot loop, up to the longest. The first is replaced at once.
 const FAILURE_REST: SignedDuration = SignedDuration::from_secs(30);
+const LONGEST_REST: SignedDuration = SignedDuration::from_mins(5);
+/// How long EC2 may take to make a volume before another takes its place. Source: Amazon EBS user guide, "Create an
+/// Amazon EBS volume": it is available within seconds; ten minutes are two orders of magnitude more.
+const CREATION_LIMIT: SignedDuration = SignedDuration::from_mins(10);
 
 /// What each volume is, by key.
 pub(super) type Lives = BTreeMap<ObjectKey, VolumeReport>;
@@ -45,10 +50,10 @@ fn is_on_lost_node(seen: &PoolSeen, volume: &VolumeSeen) -> bool {
 
 fn step(seen: &PoolSeen, volume: &VolumeSeen, now: Timestamp) -> (Phase, Option<Action>) {
     if volume.deleting {
-        return (Phase::Deleting, deletion_step(&seen.pool, volume, seen.observed));
+        return (Phase::Deleting, deletion_step(&seen.pool, volume, (seen.observed, now)));
     }
     match &volume.cloud {
-        Some(cloud) => (phase_of(volume, cloud), repair_step(volume, cloud, now)),
+        Some(cloud) => (phase_of(volume, cloud, seen.observed), repair_step(volume, cloud, now, seen.observed)),
         None if volume.recorded.volume.is_some() => missing(volume, seen.observed),
         None if volume.retired || seen.pool.deleting => (Phase::Pending, None),
         None => (Phase::Pending, Some(Action::CreateVolume(request(volume)))),
@@ -65,8 +70,15 @@ fn request(volume: &VolumeSeen) -> VolumeRequest {
     }
 }
 
-fn phase_of(volume: &VolumeSeen, cloud: &CloudVolume) -> Phase {
+/// Whether EC2 has been making the volume for so long that nothing more is expected of this attempt.
+pub(super) fn is_stuck(volume: &VolumeSeen, observed: Timestamp) -> bool {
+    let is_creating = volume.cloud.as_ref().is_some_and(|cloud| cloud.state == VolumeState::Creating);
+    is_creating && volume.recorded.requested.is_some_and(|requested| age(observed, requested) >= CREATION_LIMIT)
+}
+
+fn phase_of(volume: &VolumeSeen, cloud: &CloudVolume, observed: Timestamp) -> Phase {
     match cloud.state {
+        _ if is_stuck(volume, observed) => return Phase::Failed,
         VolumeState::Error | VolumeState::Deleting | VolumeState::Deleted => return Phase::Failed,
         VolumeState::Creating | VolumeState::Unknown => return Phase::Creating,
         VolumeState::Available | VolumeState::InUse => {}
@@ -81,11 +93,19 @@ fn phase_of(volume: &VolumeSeen, cloud: &CloudVolume) -> Phase {
     }
 }
 
-/// A volume whose creation failed in EC2 is replaced as a whole: one object is one attempt.
-fn repair_step(volume: &VolumeSeen, cloud: &CloudVolume, now: Timestamp) -> Option<Action> {
-    let failed = cloud.state == VolumeState::Error && volume.claim.is_none();
-    let rested = volume.recorded.requested.is_none_or(|requested| age(now, requested) >= FAILURE_REST);
-    (failed && rested).then(|| delete_object(volume))
+/// A volume whose creation failed in EC2, or does not come to an end, is replaced as a whole: one object is one attempt.
+fn repair_step(volume: &VolumeSeen, cloud: &CloudVolume, now: Timestamp, observed: Timestamp) -> Option<Action> {
+    let failed = cloud.state == VolumeState::Error;
+    let rested = volume.recorded.requested.is_none_or(|requested| age(now, requested) >= rest(volume.attempt));
+    let is_over = failed && rested || is_stuck(volume, observed);
+    (is_over && volume.claim.is_none()).then(|| delete_object(volume))
+}
+
+fn rest(attempt: u32) -> SignedDuration {
+    match attempt.checked_sub(1) {
+        None => SignedDuration::ZERO,
+        Some(before) => FAILURE_REST.checked_mul(1 << before.min(8)).unwrap_or(LONGEST_REST).min(LONGEST_REST),
+    }
 }
 
 /// A volume that EC2 does not list may be hidden by a lagging read; only an answer of [`VISIBILITY`] later that
@@ -110,7 +130,10 @@ fn delete_object(volume: &VolumeSeen) -> Action {
 }
 
 /// Deletion in order: no claim, off the nodes, deleted in EC2, forgotten.
-fn deletion_step(pool: &PoolWanted, volume: &VolumeSeen, observed: Timestamp) -> Option<Action> {
+///
+/// It ends in any case: a volume that no longer carries our tags is not ours to delete, and one that EC2 denies to
+/// delete, or is still making after a long time, does not hold its pool for ever. These stay in EC2.
+fn deletion_step(pool: &PoolWanted, volume: &VolumeSeen, (observed, now): (Timestamp, Timestamp)) -> Option<Action> {
     if volume.claim.is_some() {
         return None;
     }
@@ -120,10 +143,13 @@ fn deletion_step(pool: &PoolWanted, volume: &VolumeSeen, observed: Timestamp) ->
     if volume.node.is_some() {
         return None;
     }
-    let keep_in_ec2 = pool.deleting && (pool.retain_on_deletion || volume.retired);
+    let is_denied = deletion::is_denied_for_long(volume.recorded.denied_since, now);
+    let is_hopeless = is_denied || is_stuck(volume, observed);
+    let keep_in_ec2 = pool.deleting && (pool.retain_on_deletion || volume.retired || is_hopeless);
     match &volume.cloud {
         _ if keep_in_ec2 => Some(Action::RemoveVolumeFinalizer(volume.key.clone())),
         Some(cloud) if cloud.state == VolumeState::Deleted => Some(Action::RemoveVolumeFinalizer(volume.key.clone())),
+        Some(cloud) if !safety::carries_our_tags(pool, volume, cloud) => Some(Action::RemoveVolumeFinalizer(volume.key.clone())),
         Some(cloud) => {
             let proof = safety::may_delete_volume(pool, volume, cloud)?;
             Some(Action::DeleteVolume { key: volume.key.clone(), proof })

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use ec2_sim::world::Profile;
 use volume_dispatcher::domain::tags::TAG_GENERATION;
-use volume_dispatcher::domain::{CloudVolume, InstanceId, SnapshotId, SnapshotState, VolumeId};
+use volume_dispatcher::domain::{CloudVolume, InstanceId, ModificationState, SnapshotId, SnapshotState, VolumeId};
 use volume_dispatcher::ec2::pacing::{Gate, Limits};
-use volume_dispatcher::ec2::{Class, Ec2};
+use volume_dispatcher::ec2::{Class, Ec2, ModifyVolume};
 use volume_dispatcher::plan::generation_of;
 
 use crate::simulator::{Simulator, request, tag};
@@ -115,4 +115,35 @@ async fn volumes_come_over_as_many_pages_as_there_are() {
     let asked: Vec<VolumeId> = found.iter().cloned().collect();
     assert_eq!(ids(sim.ec2.volumes_by_id(&asked).await.unwrap()), found, "a filter takes 200 ids");
     assert!(sim.ec2.initialized_percent(&asked).await.unwrap().is_empty(), "volumes that were not filled have no figure");
+}
+
+#[tokio::test]
+async fn a_volume_is_changed_in_place_once_at_a_time() {
+    let sim = Simulator::start().await;
+    let volume = sim.volume().await;
+    let faster = ModifyVolume { size_gib: 2, volume_type: "gp3".to_owned(), iops: Some(4000), throughput: Some(250) };
+    assert_eq!(sim.ec2.modifications(std::slice::from_ref(&volume)).await.unwrap(), [].into(), "it was never changed");
+    sim.ec2.modify_volume(&volume, &faster).await.unwrap();
+    let seen = sim.seen(&volume).await;
+    assert_eq!((seen.size.0, seen.settings.iops, seen.settings.throughput), (2, Some(4000), Some(250)));
+    let shown = sim.ec2.modifications(&[volume.clone(), "vol-0123456789abcdef0".into()]).await.unwrap();
+    assert!(shown.len() == 1 && shown[&volume].started.is_some(), "{shown:?}");
+
+    let sim = sim.restart(Profile::Aws).await;
+    let again = ModifyVolume { iops: Some(5000), ..faster };
+    sim.ec2.modify_volume(&volume, &again).await.unwrap();
+    let shown = sim.ec2.modifications(std::slice::from_ref(&volume)).await.unwrap();
+    assert_eq!(shown[&volume].state, ModificationState::Modifying);
+    assert_eq!(sim.ec2.modify_volume(&volume, &again).await.unwrap_err().class(), Class::WrongState);
+}
+
+#[tokio::test]
+async fn tags_are_added_to_a_volume_and_others_stay() {
+    let sim = Simulator::start().await;
+    let volume = sim.volume().await;
+    for _ in 0..2 {
+        sim.ec2.tag_volume(&volume, &tag("team", "web")).await.unwrap();
+    }
+    let tags = sim.seen(&volume).await.tags;
+    assert_eq!((tags["team"].as_str(), tags["made-by"].as_str()), ("web", "contract"));
 }

@@ -87,6 +87,12 @@ impl Account {
         self.wait_for_volume(volume, &VolumeState::Available).await
     }
 
+    /// Deletes a volume.
+    pub async fn delete_volume(&self, volume: &str) -> Result<()> {
+        self.client.delete_volume().volume_id(volume).send().await?;
+        Ok(())
+    }
+
     /// Sets a tag.
     pub async fn tag(&self, resource: &str, key: &str, value: &str) -> Result<()> {
         self.client.create_tags().resources(resource).tags(tag(key, value)).send().await?;

@@ -21,7 +21,7 @@ use crate::controller::supply::pool_volume;
 use crate::controller::volume_write::edit_spec;
 use crate::domain::{Access, ClaimRef, GiB, NodeName, ObjectKey, Reason, VolumeId, Zone};
 use crate::k8s::write::{Outcome, delete_exactly, outcome};
-use crate::plan::{DemandAction, pv_name};
+use crate::plan::{DemandAction, NewVolume, pv_name};
 
 /// Carries out one effect.
 pub(super) async fn one<E>(context: &Context<E>, action: &DemandAction) -> Result<Outcome, Error> {
@@ -100,7 +100,8 @@ async fn create_for_claim<E>(context: &Context<E>, action: &DemandAction) -> Res
     let Some(owner) = owner.filter(|owner| owner.uid().as_deref() == Some(pool_uid.as_str())) else {
         return Ok(Outcome::Stale);
     };
-    let mut volume = pool_volume(&owner, *slot, zone, *size, origin);
+    let new = NewVolume { slot: *slot, attempt: 0, zone: zone.clone(), size: *size, origin: origin.clone() };
+    let mut volume = pool_volume(&owner, &new);
     volume.spec.claim_ref = Some(claim.clone());
     volume.spec.node_name = node.as_ref().map(ToString::to_string);
     if let Some(node) = node {

@@ -20,10 +20,13 @@ use crate::controller::parse;
 use crate::controller::volume_write::{edit_spec, note_cloud, store_cloud};
 use crate::domain::cloud::Tags;
 use crate::domain::tags::{TAG_CLUSTER, TAG_GENERATION, TAG_NAME, TAG_POOL, TAG_POOL_UID, TAG_VOLUME_UID};
-use crate::domain::{GiB, ObjectKey, Reason, VolumeId, Zone};
-use crate::ec2::{Class, Ec2, create_volume_request};
+use crate::domain::{ObjectKey, Reason, VolumeId};
+use crate::ec2::{Ec2, create_volume_request};
 use crate::k8s::write::{Outcome, apply_status, delete_exactly, outcome};
-use crate::plan::{Action, Origin, PoolSeen, VISIBILITY, VolumeRequest};
+use crate::plan::{Action, NewVolume, PoolSeen, VolumeRequest};
+
+use super::failure::failed;
+use super::modify::{modify_volume, record_size, tag_volume};
 
 /// Effects of one pool that are under way at the same time: enough to use up a burst within seconds, few enough that an
 /// account whose rate others use up refuses only these.
@@ -72,20 +75,25 @@ async fn one<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: &PoolSeen, a
         Action::DeleteSnapshot(proof) => {
             context.ec2.delete_snapshot(proof.id()).await?;
             info!(pool = %seen.pool.key, snapshot_id = %proof.id(), "deleted a snapshot");
+            let message = format!("deleted snapshot {}", proof.id());
+            context.say(&Context::<E>::reference(pool), false, Reason::SnapshotDeleted, &message).await;
             Ok(Outcome::Done)
         }
-        Action::CreatePoolVolume { slot, zone, size, origin } => {
-            let volume = pool_volume(pool, *slot, zone, *size, origin);
+        Action::CreatePoolVolume(new) => {
+            let volume = pool_volume(pool, new);
             Ok(outcome(context.volumes(&seen.pool.key.namespace).create(&PostParams::default(), &volume).await)?)
         }
         Action::CreateVolume(request) => create_volume(context, pool, request).await,
+        Action::ModifyVolume { key, volume, change } => modify_volume(context, pool, (seen, key, volume), change).await,
+        Action::TagVolume { key, volume, tags } => tag_volume(context, key, volume, tags).await,
+        Action::RecordSize { key, resource_version, size } => record_size(context, key, resource_version, *size).await,
         Action::Unassign(key) => edit_spec(context, key, None, |spec| spec.node_name = None).await,
         Action::ForgetNode { key, resource_version } => forget_node_side(context, key, resource_version).await,
         Action::DeletePoolVolume { key, uid, resource_version } => {
             Ok(delete_exactly(&context.volumes(&key.namespace), &key.name, uid.as_str(), Some(resource_version)).await?)
         }
         Action::DeleteVolume { key, proof } => delete_volume(context, pool, key, proof.id()).await,
-        Action::RemoveVolumeFinalizer(key) => remove_volume_finalizer(context, key).await,
+        Action::RemoveVolumeFinalizer(key) => remove_volume_finalizer(context, pool, key).await,
     }
 }
 
@@ -138,8 +146,8 @@ async fn create_volume<E: Ec2>(context: &Context<E>, pool: &VolumePool, request:
     template.volume_type.as_str().clone_into(&mut call.volume_type);
     call.iops = template.iops;
     call.throughput = template.throughput;
-    call.encrypted = template.encrypted;
-    call.kms_key_id.clone_from(&template.kms_key_id);
+    call.encrypted = volume.spec.encryption.encrypted;
+    call.kms_key_id.clone_from(&volume.spec.encryption.kms_key_id);
     call.initialization_rate = template.initialization_rate;
     call.tags = pool_tags(pool, &context.cluster, request.origin.generation);
     call.tags.insert(TAG_VOLUME_UID.to_owned(), request.uid.to_string());
@@ -163,12 +171,18 @@ async fn delete_volume<E: Ec2>(context: &Context<E>, pool: &VolumePool, key: &Ob
     store_cloud(context, &volume, accepted).await
 }
 
-async fn remove_volume_finalizer<E: Ec2>(context: &Context<E>, key: &ObjectKey) -> Result<Outcome, Error> {
+async fn remove_volume_finalizer<E: Ec2>(context: &Context<E>, pool: &VolumePool, key: &ObjectKey) -> Result<Outcome, Error> {
     let Some(volume) = context.stores.volume(key) else { return Ok(Outcome::Stale) };
     let others: Vec<&String> = volume.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
     let patch = json!({"metadata": {"resourceVersion": volume.resource_version(), "finalizers": others}});
     let api = context.volumes(&key.namespace);
-    Ok(outcome(api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await)?)
+    let removed = outcome(api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await)?;
+    let cloud = volume.status.as_ref().and_then(|status| status.cloud.as_ref()).filter(|cloud| cloud.denied_since.is_some());
+    if let (Outcome::Done, Some(id)) = (removed, cloud.and_then(|cloud| cloud.volume_id.as_ref())) {
+        let message = format!("volume {id} of {} stays in EC2, which denies to delete it; delete it there by hand", key.name);
+        context.say(&Context::<E>::reference(pool), true, Reason::DeletionDenied, &message).await;
+    }
+    Ok(removed)
 }
 
 /// Takes the agent's part out of the status, since there is no agent left to do it.
@@ -181,11 +195,11 @@ async fn forget_node_side<E: Ec2>(context: &Context<E>, key: &ObjectKey, judged:
 }
 
 /// The object of a volume: made before EC2 is asked, so that a crash leaves a trace.
-pub(in crate::controller) fn pool_volume(pool: &VolumePool, slot: u32, zone: &Zone, size: GiB, origin: &Origin) -> PoolVolume {
+pub(in crate::controller) fn pool_volume(pool: &VolumePool, new: &NewVolume) -> PoolVolume {
     let owner = OwnerReference { controller: Some(true), block_owner_deletion: None, ..pool.controller_owner_ref(&()).unwrap_or_default() };
     PoolVolume {
         metadata: ObjectMeta {
-            name: Some(format!("{}-{slot}", pool.name_any())),
+            name: Some(format!("{}-{}", pool.name_any(), new.slot)),
             namespace: pool.namespace(),
             labels: Some([(LABEL_POOL.to_owned(), pool.name_any())].into()),
             finalizers: Some(vec![FINALIZER.to_owned()]),
@@ -194,10 +208,12 @@ pub(in crate::controller) fn pool_volume(pool: &VolumePool, slot: u32, zone: &Zo
         },
         spec: PoolVolumeSpec {
             pool_ref: PoolRef { name: pool.name_any(), uid: pool.uid().unwrap_or_default() },
-            zone: zone.to_string(),
-            slot,
-            origin: ApiOrigin { snapshot_id: origin.snapshot.to_string(), generation: origin.generation },
-            size_gib: size.0,
+            zone: new.zone.to_string(),
+            slot: new.slot,
+            attempt: new.attempt,
+            origin: ApiOrigin { snapshot_id: new.origin.snapshot.to_string(), generation: new.origin.generation },
+            size_gib: new.size.0,
+            encryption: parse::encryption(pool),
             node_name: None,
             claim_ref: None,
             retired: false,
@@ -216,41 +232,16 @@ fn pool_tags(pool: &VolumePool, cluster: &str, generation: u64) -> Tags {
     tags
 }
 
-/// Makes a failure visible where the user looks: on the volume it is about, and as an event of the pool.
-async fn failed<E: Ec2>(context: &Context<E>, pool: &VolumePool, action: &Action, error: &Error) {
-    let reason = if matches!(action, Action::CreateVolume(_)) { Reason::VolumeFailed } else { Reason::Ec2Failed };
-    context.say(&Context::<E>::reference(pool), true, reason, &error.lasting()).await;
-    let Action::CreateVolume(request) = action else { return };
-    let Some(volume) = context.stores.volume(&request.key) else { return };
-    let stored = volume.status.as_ref().and_then(|status| status.cloud.clone()).unwrap_or_default();
-    if is_burnt(error, &volume) {
-        let api = context.volumes(&request.key.namespace);
-        if let Err(error) = delete_exactly(&api, &request.key.name, request.uid.as_str(), None).await {
-            warn!(volume = %request.key, %error, "the object with the burnt token was not deleted");
-        }
-        return;
-    }
-    let cloud = CloudStatus { error: Some(error.lasting()), ..stored };
-    if let Err(error) = store_cloud(context, &volume, cloud).await {
-        warn!(volume = %request.key, %error, "the failure was not stored");
-    }
-}
-
-/// Whether EC2 will never give a volume for this object's token, and shows none that it gave before: one object is
-/// one attempt, so a new object must take its place.
-fn is_burnt(error: &Error, volume: &PoolVolume) -> bool {
-    let made = volume.metadata.creation_timestamp.as_ref();
-    let is_settled = made.is_some_and(|time| parse::now().duration_since(time.0) >= VISIBILITY);
-    matches!(error, Error::Ec2(error) if error.class() == Class::TokenBurnt) && is_settled
-}
-
 fn name_of(action: &Action) -> &'static str {
     match action {
         Action::AddPoolFinalizer => "AddPoolFinalizer",
         Action::RemovePoolFinalizer => "RemovePoolFinalizer",
         Action::CreateSnapshot { .. } => "CreateSnapshot",
         Action::DeleteSnapshot(_) => "DeleteSnapshot",
-        Action::CreatePoolVolume { .. } => "CreatePoolVolume",
+        Action::CreatePoolVolume(_) => "CreatePoolVolume",
+        Action::ModifyVolume { .. } => "ModifyVolume",
+        Action::TagVolume { .. } => "TagVolume",
+        Action::RecordSize { .. } => "RecordSize",
         Action::CreateVolume(_) => "CreateVolume",
         Action::Unassign(_) => "Unassign",
         Action::ForgetNode { .. } => "ForgetNode",
@@ -264,11 +255,14 @@ fn object_of(action: &Action, seen: &PoolSeen) -> String {
     match action {
         Action::AddPoolFinalizer | Action::RemovePoolFinalizer | Action::CreateSnapshot { .. } => seen.pool.key.to_string(),
         Action::DeleteSnapshot(proof) => proof.id().to_string(),
-        Action::CreatePoolVolume { slot, .. } => format!("{}-{slot}", seen.pool.key),
+        Action::CreatePoolVolume(new) => format!("{}-{}", seen.pool.key, new.slot),
         Action::CreateVolume(request) => request.key.to_string(),
         Action::Unassign(key)
         | Action::RemoveVolumeFinalizer(key)
         | Action::ForgetNode { key, .. }
+        | Action::ModifyVolume { key, .. }
+        | Action::TagVolume { key, .. }
+        | Action::RecordSize { key, .. }
         | Action::DeletePoolVolume { key, .. }
         | Action::DeleteVolume { key, .. } => key.to_string(),
     }

@@ -1,7 +1,10 @@
 //! The pool controller: observe, plan, execute, publish, for every pool whenever something changed.
 
+mod claim_source;
 mod crew;
 mod execute;
+mod failure;
+mod modify;
 mod observe;
 mod publish;
 mod view;
@@ -17,7 +20,7 @@ use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};
 
 use crate::api::VolumePool;
-use crate::domain::VolumeId;
+use crate::domain::{ModificationState, VolumeId};
 use crate::ec2::Ec2;
 use crate::plan::{self, PoolSeen, Report};
 
@@ -102,8 +105,9 @@ pub async fn run<E: Ec2>(context: Context<E>, mut sweeper: Sweeper, wake: Arc<No
 
 /// Tells the sweeper what to look at, and wakes it when that is news.
 fn tell_interest<E: Ec2>(context: &Context<E>, sweeper: &Sweeper, sweep: Option<&Sweep>, is_moving: bool) {
-    let mut interest = observe::interest(&context.stores.pools.state(), sweep, is_moving);
+    let mut interest = observe::interest(&View::of_stores(&context.stores), sweep, is_moving);
     interest.initialized = initialized(context);
+    interest.modified = modified(context);
     let is_news = sweeper.interest.borrow().sources != interest.sources || interest.is_moving && !sweeper.interest.borrow().is_moving;
     sweeper.interest.send_replace(interest);
     if is_news {
@@ -186,6 +190,17 @@ fn start<E: Ec2>(context: &Context<E>, desk: &mut Desk, planned: Planned) {
         debug!(pool = %seen.pool.key, changed, moving = report.is_moving, "reconciled");
         changed
     });
+}
+
+/// Volumes with a change in place that has not ended as far as is known.
+fn modified<E: Ec2>(context: &Context<E>) -> BTreeSet<VolumeId> {
+    let of_volume = |volume: &Arc<crate::api::PoolVolume>| {
+        let cloud = volume.status.as_ref()?.cloud.as_ref()?;
+        let last = cloud.modification.as_ref()?;
+        let is_over = last.error.is_some() || matches!(last.state, Some(ModificationState::Completed | ModificationState::Failed));
+        cloud.volume_id.as_deref().filter(|_| !is_over).map(VolumeId::new)
+    };
+    context.stores.volumes.state().iter().filter_map(of_volume).collect()
 }
 
 fn initialized<E: Ec2>(context: &Context<E>) -> BTreeSet<VolumeId> {

@@ -1,34 +1,34 @@
 //! Joins a pool, its volumes and a sweep into the input of the plan. Reads memory only.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use jiff::SignedDuration;
 use kube::ResourceExt;
 
 use crate::api::{PoolVolume, VolumePool};
 use crate::controller::parse;
 use crate::controller::sweep::{Interest, Sources, Sweep};
-use crate::domain::{SnapshotId, VolumeId};
-use crate::plan::{PoolSeen, Source, SourceSeen};
+use crate::domain::{SnapshotId, SnapshotState, VolumeId};
+use crate::plan::{PoolSeen, PoolWanted, Source, SourceLoad, SourceSeen, VISIBILITY, VolumeSeen};
 
 use super::view::View;
 
 /// Everything of one pool; `None` while this sweep has not asked about its source yet.
 pub fn pool(view: &View, cluster: &str, sweep: &Sweep, pool: &VolumePool) -> Option<PoolSeen> {
     let wanted = parse::pool_wanted(pool, cluster)?;
-    let source = source(sweep, &wanted.source)?;
+    let source = source(view, sweep, &wanted)?;
     let snapshots = sweep.snapshots_of(wanted.uid.as_str()).cloned().collect();
     let seen = view.volumes_of(pool).map(|volume| {
         let id = volume.status.as_ref().and_then(|status| status.cloud.as_ref()?.volume_id.as_deref().map(VolumeId::new));
         let cloud = sweep.find(id.as_ref(), wanted.uid.as_str(), &volume.uid().unwrap_or_default());
         let told = cloud.and_then(|cloud| sweep.initialized_percent.get(&cloud.id).copied());
         let initialized = told.or_else(|| is_silence_over(volume, sweep).then_some(100));
-        parse::volume_seen(volume, cloud.cloned(), initialized)
+        with_modification(parse::volume_seen(volume, cloud.cloned(), initialized), sweep)
     });
     let volumes = seen.collect();
+    let source_volume = if let SourceSeen::Volume(volume) = &source { Some(volume.id.clone()) } else { None };
     Some(PoolSeen {
         observed: sweep.started,
+        source_load: source_volume.as_ref().map(|id| load(sweep, id)).unwrap_or_default(),
+        source_free: source_volume.and_then(|id| sweep.free_spans.get(&id).copied()),
         pool: wanted,
         source,
         snapshots,
@@ -39,6 +39,18 @@ pub fn pool(view: &View, cluster: &str, sweep: &Sweep, pool: &VolumePool) -> Opt
     })
 }
 
+/// The state of the last change in place as this sweep shows it. An older change of the volume says nothing about it;
+/// a minute stands for clocks that differ.
+fn with_modification(mut seen: VolumeSeen, sweep: &Sweep) -> VolumeSeen {
+    let shown = seen.cloud.as_ref().and_then(|cloud| sweep.modifications.get(&cloud.id));
+    if let (Some(last), Some(shown)) = (&mut seen.recorded.modification, shown)
+        && shown.started.is_some_and(|started| started.duration_since(last.requested) > -VISIBILITY)
+    {
+        last.state = Some(shown.state);
+    }
+    seen
+}
+
 /// Whether EC2 has had the time to say that blocks are still being loaded, and has not.
 ///
 /// Source: EBS user guide, "Monitor the status of volume initialization": the information may be five minutes late.
@@ -47,26 +59,46 @@ fn is_silence_over(volume: &PoolVolume, sweep: &Sweep) -> bool {
     requested.is_some_and(|time| sweep.started.duration_since(time.0) > SignedDuration::from_mins(5))
 }
 
-fn source(sweep: &Sweep, source: &Source) -> Option<SourceSeen> {
-    match source {
-        Source::Volume(id) => {
-            sweep.asked.volumes.contains(id).then(|| sweep.source_volumes.get(id).cloned().map_or(SourceSeen::Missing, SourceSeen::Volume))
+/// All snapshots that this cluster takes of a volume count, of whichever pool.
+fn load(sweep: &Sweep, volume: &VolumeId) -> SourceLoad {
+    let of_volume = || sweep.snapshots.iter().filter(|snapshot| snapshot.volume == *volume);
+    let unfinished = of_volume().filter(|snapshot| matches!(snapshot.state, SnapshotState::Pending | SnapshotState::Error)).count();
+    SourceLoad {
+        unfinished: u32::try_from(unfinished).unwrap_or(u32::MAX),
+        last_started: of_volume().filter_map(|snapshot| snapshot.started).max(),
+    }
+}
+
+/// `None` while this sweep has not asked about it.
+fn source(view: &View, sweep: &Sweep, pool: &PoolWanted) -> Option<SourceSeen> {
+    let of_volume = |id: &VolumeId| {
+        let found = || sweep.source_volumes.get(id).cloned().map_or_else(|| SourceSeen::Missing(id.to_string()), SourceSeen::Volume);
+        sweep.asked.volumes.contains(id).then(found)
+    };
+    match &pool.source {
+        Source::Volume(id) => of_volume(id),
+        Source::Claim(name) => match view.claimed(&pool.key.namespace, name) {
+            Ok(id) => of_volume(&id),
+            Err(fault) => Some(SourceSeen::Faulty(fault)),
+        },
+        Source::Snapshot(id) => {
+            let found =
+                || sweep.source_snapshots.get(id).cloned().map_or_else(|| SourceSeen::Missing(id.to_string()), SourceSeen::Snapshot);
+            sweep.asked.snapshots.contains(id).then(found)
         }
-        Source::Snapshot(id) => sweep
-            .asked
-            .snapshots
-            .contains(id)
-            .then(|| sweep.source_snapshots.get(id).cloned().map_or(SourceSeen::Missing, SourceSeen::Snapshot)),
     }
 }
 
 /// What the next sweep must look at. A pool whose source was not asked about makes it urgent.
-pub fn interest(pools: &[Arc<VolumePool>], sweep: Option<&Sweep>, is_moving: bool) -> Interest {
+pub fn interest(view: &View, sweep: Option<&Sweep>, is_moving: bool) -> Interest {
     let mut sources = Sources::default();
-    for pool in pools {
+    for pool in &view.pools {
+        let claim = pool.spec.source.persistent_volume_claim.as_ref();
+        let namespace = pool.namespace().unwrap_or_default();
+        sources.volumes.extend(claim.and_then(|claim| view.claimed(&namespace, &claim.name).ok()));
         sources.volumes.extend(pool.spec.source.volume_id.as_deref().map(VolumeId::new));
         sources.snapshots.extend(pool.spec.source.snapshot_id.as_deref().map(SnapshotId::new));
     }
     let unasked = sweep.is_none_or(|sweep| sweep.asked != sources);
-    Interest { sources, is_moving: is_moving || unasked, initialized: BTreeSet::new() }
+    Interest { sources, is_moving: is_moving || unasked, ..Interest::default() }
 }

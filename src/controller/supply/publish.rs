@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as ApiCondition, 
 use kube::ResourceExt;
 
 use crate::api::keys::{LABEL_NODE, LABEL_POOL, MANAGER_CONTROLLER};
+use crate::api::pool_volume::ModificationStatus;
 use crate::api::volume_pool::{SnapshotStatus, SourceStatus, ZoneStatus};
 use crate::api::{CloudStatus, PoolVolume, VolumePool, VolumePoolStatus};
 use crate::controller::context::Context;
@@ -17,7 +18,7 @@ use crate::domain::{NodeName, Phase, SnapshotState, VolumeState};
 use crate::ec2::Ec2;
 use crate::k8s::write::{Outcome, apply_status};
 use crate::metrics::PoolLabels;
-use crate::plan::{Condition, Finding, PoolSeen, Report, VolumeReport, VolumeSeen, generation_of};
+use crate::plan::{Condition, Finding, Modification, PoolSeen, Report, VolumeReport, VolumeSeen, generation_of};
 
 /// Volumes whose status is written at the same time.
 const CONCURRENCY: usize = 8;
@@ -88,8 +89,14 @@ fn cloud_status(stored: &CloudStatus, life: &VolumeReport) -> CloudStatus {
         initialized_percent: life.initialized_percent,
         requested_time: stored.requested_time.clone(),
         missing_since: life.missing_since.map(Time),
+        modification: life.modification.as_ref().map(modification_status),
+        denied_since: stored.denied_since.clone(),
         error: stored.error.clone().filter(|_| !works),
     }
+}
+
+fn modification_status(last: &Modification) -> ModificationStatus {
+    ModificationStatus { requested_time: Time(last.requested), state: last.state, error: last.refusal.clone() }
 }
 
 /// What EC2 shows, or showed last. A volume never comes back from its deletion, so an older answer is not believed.
@@ -137,16 +144,25 @@ fn status(pool: &VolumePool, seen: &PoolSeen, report: &Report) -> VolumePoolStat
         total: count(seen.volumes.len()),
         zones: report.zones.iter().map(zone).collect(),
         zone_names: names.join(","),
-        source: report.source.as_ref().map(|source| SourceStatus {
-            id: source.id.clone(),
-            zone: source.zone.as_ref().map(ToString::to_string),
-            size_gib: source.size_gib,
-            generation: newest.map_or(0, |origin| origin.generation),
-        }),
+        source: source_status(stored.source, report),
         snapshots: report.snapshots.iter().map(snapshot_status).collect(),
         last_snapshot_time: newest_snapshot.and_then(|snapshot| snapshot.started).map(Time),
+        next_snapshot_time: report.next_snapshot.map(Time),
+        denied_since: stored.denied_since,
         snapshot_intent: stored.snapshot_intent,
     }
+}
+
+/// What is known of the source stays while it cannot be used: another one must not take its place.
+fn source_status(stored: Option<SourceStatus>, report: &Report) -> Option<SourceStatus> {
+    let generation = report.newest.as_ref().map_or(0, |origin| origin.generation);
+    let found = report.source.as_ref().map(|source| SourceStatus {
+        id: source.id.clone(),
+        zone: source.zone.as_ref().map(ToString::to_string),
+        size_gib: source.size_gib,
+        generation,
+    });
+    found.or_else(|| stored.map(|known| SourceStatus { generation, ..known }))
 }
 
 fn snapshot_status(snapshot: &crate::domain::CloudSnapshot) -> SnapshotStatus {
@@ -161,6 +177,7 @@ fn snapshot_status(snapshot: &crate::domain::CloudSnapshot) -> SnapshotStatus {
         generation: generation_of(snapshot),
         state: state.to_owned(),
         progress_percent: snapshot.progress_percent,
+        start_time: snapshot.started.map(Time),
     }
 }
 

@@ -10,7 +10,10 @@ use kube::ResourceExt;
 use crate::api::keys::LABEL_ZONE;
 use crate::api::{PoolNode, PoolVolume, VolumePool};
 use crate::controller::stores::Stores;
-use crate::domain::{InstanceId, NodeName, Zone};
+use crate::domain::{InstanceId, NodeName, VolumeId, Zone};
+use crate::plan::ClaimFault;
+
+use super::claim_source;
 
 /// What Kubernetes holds that supply depends on.
 #[derive(Debug, Default)]
@@ -24,12 +27,26 @@ pub struct View {
     /// Zones in which at least one node exists.
     pub zones_with_nodes: BTreeSet<Zone>,
     volumes: HashMap<String, Vec<Arc<PoolVolume>>>,
+    /// The EBS volumes of claims that are sources, by namespace and name of the claim.
+    claimed: HashMap<(String, String), Result<VolumeId, ClaimFault>>,
 }
 
 impl View {
     /// What the watches hold at present.
     pub fn of_stores(stores: &Stores) -> Self {
-        Self::new(stores.pools.state(), stores.volumes.state(), &stores.nodes.state(), &stores.pool_nodes.state())
+        let pools = stores.pools.state();
+        let claim_of = |pool: &Arc<VolumePool>| Some((pool.namespace()?, pool.spec.source.persistent_volume_claim.clone()?.name));
+        let resolved = |key: (String, String)| {
+            let found = claim_source::resolve(&stores.claims, &stores.pvs, (&key.0, &key.1));
+            (key, found)
+        };
+        let claimed = pools.iter().filter_map(claim_of).map(resolved).collect();
+        Self { claimed, ..Self::new(pools, stores.volumes.state(), &stores.nodes.state(), &stores.pool_nodes.state()) }
+    }
+
+    /// The EBS volume of a claim that a pool names as its source.
+    pub fn claimed(&self, namespace: &str, name: &str) -> Result<VolumeId, ClaimFault> {
+        self.claimed.get(&(namespace.to_owned(), name.to_owned())).cloned().unwrap_or(Err(ClaimFault::NotFound))
     }
 
     /// Joins objects that were read at one moment.
@@ -47,6 +64,7 @@ impl View {
             nodes: nodes.iter().map(|node| NodeName::new(node.name_any())).collect(),
             zones_with_nodes: nodes.iter().filter_map(zone_of).collect(),
             volumes: by_pool,
+            claimed: HashMap::new(),
         }
     }
 

@@ -8,6 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::{CloudSnapshot, CloudVolume, SnapshotId, VolumeId};
 use crate::plan::VISIBILITY;
 
+use super::source_use::SourceUse;
+
 /// How long the word on a volume's blocks is believed. Source: EBS user guide, "Monitor the status of Amazon EBS volume
 /// initialization": it may itself be minutes late, so that asking more often tells nothing.
 const PERCENT_LIFE: SignedDuration = SignedDuration::from_secs(2);
@@ -19,6 +21,8 @@ pub(super) struct Memory {
     pub(super) volumes: Sightings<VolumeId, CloudVolume>,
     /// Source snapshots.
     pub(super) snapshots: Sightings<SnapshotId, CloudSnapshot>,
+    /// Since when source volumes are attached to nothing.
+    pub(super) source_use: SourceUse,
     percents: HashMap<VolumeId, (Timestamp, Option<u8>)>,
 }
 

@@ -1,19 +1,21 @@
 //! One look at everything of ours in EC2, shared by all pools, taken often only while something moves.
 
 mod memory;
+mod source_use;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::domain::tags::{TAG_CLUSTER, TAG_POOL_UID, TAG_VOLUME_UID};
 use crate::domain::{CloudSnapshot, CloudVolume, SnapshotId, VolumeId, VolumeState};
-use crate::ec2::{self, Ec2};
+use crate::ec2::{self, Ec2, ModificationShown};
+use crate::plan::FreeSpan;
 
 use memory::Memory;
 
@@ -21,6 +23,8 @@ use memory::Memory;
 const FAST: Duration = Duration::from_millis(500);
 /// Pause between sweeps while nothing moves: finds what others changed.
 const SLOW: Duration = Duration::from_secs(30);
+/// Looks at a source that are further apart say nothing about the time between: one and a half of [`SLOW`].
+const LONGEST_GAP: SignedDuration = SignedDuration::from_secs(45);
 /// The shortest time from one sweep to the next, however often somebody asks for one.
 const CLOSEST: Duration = Duration::from_millis(200);
 /// Describe calls that sweeps make each second at most, of the twenty that EC2 refills: a large account is looked at
@@ -45,6 +49,10 @@ pub struct Sweep {
     pub source_snapshots: BTreeMap<SnapshotId, CloudSnapshot>,
     /// The sources that were asked about: one that is not in here is unknown, not missing.
     pub asked: Sources,
+    /// The last time span in which each look found a source volume attached to nothing.
+    pub free_spans: BTreeMap<VolumeId, FreeSpan>,
+    /// Changes in place, of volumes for which one was asked.
+    pub modifications: BTreeMap<VolumeId, ModificationShown>,
     /// Percent of blocks loaded, of volumes that were not complete before.
     pub initialized_percent: BTreeMap<VolumeId, u8>,
     by_id: HashMap<VolumeId, usize>,
@@ -71,6 +79,8 @@ pub struct Interest {
     pub is_moving: bool,
     /// Volumes whose blocks are known to be loaded; they are not asked about again.
     pub initialized: BTreeSet<VolumeId>,
+    /// Volumes with a change in place that has not ended.
+    pub modified: BTreeSet<VolumeId>,
 }
 
 impl Sweep {
@@ -174,10 +184,15 @@ async fn look<E: Ec2>(ec2: &E, cluster: &str, wanted: &Interest, memory: &mut Me
         memory.learn_percents(&due, &ec2.initialized_percent(&due).await?, started);
     }
     let initialized_percent = memory.percents(&unsettled);
+    let modified: Vec<VolumeId> = wanted.modified.iter().cloned().collect();
+    let modifications = ec2.modifications(&modified).await?;
+    memory.source_use.look(started, &source_volumes, LONGEST_GAP);
     Ok(Sweep {
         source_volumes: memory.volumes.keep(source_volumes.into_iter().map(|volume| (volume.id.clone(), volume)), started),
         source_snapshots: memory.snapshots.keep(source_snapshots.into_iter().map(|snapshot| (snapshot.id.clone(), snapshot)), started),
         asked: wanted.sources.clone(),
+        free_spans: memory.source_use.spans(),
+        modifications,
         initialized_percent,
         ..Sweep::new(started, volumes, snapshots)
     })
@@ -193,6 +208,7 @@ mod tests {
             state: VolumeState::Available,
             zone: "a".into(),
             size: crate::domain::GiB(1),
+            settings: crate::domain::VolumeSettings::default(),
             snapshot: None,
             tags: [(TAG_POOL_UID.to_owned(), "pool".to_owned()), (TAG_VOLUME_UID.to_owned(), format!("uid-{number}"))].into(),
             attachments: Vec::new(),

@@ -5,12 +5,16 @@ use aws_sdk_ec2::operation::create_volume::CreateVolumeOutput;
 use aws_sdk_ec2::operation::describe_instance_types::DescribeInstanceTypesOutput;
 use aws_sdk_ec2::types::{
     AttachmentLimitType, InitializationStatusDetails, Snapshot, SnapshotState as SdkSnapshotState, Tag, Volume, VolumeAttachment,
-    VolumeAttachmentState, VolumeState as SdkVolumeState, VolumeStatusItem,
+    VolumeAttachmentState, VolumeModification, VolumeModificationState, VolumeState as SdkVolumeState, VolumeStatusItem,
 };
 use jiff::Timestamp;
 
 use crate::domain::cloud::Tags;
-use crate::domain::{Attachment, AttachmentState, CloudSnapshot, CloudVolume, GiB, SnapshotId, SnapshotState, VolumeId, VolumeState, Zone};
+use crate::domain::{
+    Attachment, AttachmentState, CloudSnapshot, CloudVolume, GiB, ModificationState, SnapshotId, SnapshotState, VolumeId, VolumeSettings,
+    VolumeState, Zone,
+};
+use crate::ec2::ModificationShown;
 
 /// Volumes that every Nitro instance can hold when the API does not say. Source: EBS user guide, "Volume limits".
 const FALLBACK_ATTACH_LIMIT: u32 = 28;
@@ -21,6 +25,11 @@ pub(super) fn volume(sdk: &Volume) -> Option<CloudVolume> {
         state: volume_state(sdk.state()?),
         zone: Zone::new(sdk.availability_zone()?),
         size: gib(sdk.size()),
+        settings: VolumeSettings {
+            volume_type: sdk.volume_type().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
+            iops: as_u32(sdk.iops()),
+            throughput: as_u32(sdk.throughput()),
+        },
         snapshot: sdk.snapshot_id().filter(|id| !id.is_empty()).map(SnapshotId::new),
         tags: tags(sdk.tags()),
         attachments: sdk.attachments().iter().filter_map(attachment).collect(),
@@ -34,6 +43,9 @@ pub(super) fn created(made: CreateVolumeOutput) -> Option<CloudVolume> {
         .set_state(made.state)
         .set_availability_zone(made.availability_zone)
         .set_size(made.size)
+        .set_volume_type(made.volume_type)
+        .set_iops(made.iops)
+        .set_throughput(made.throughput)
         .set_snapshot_id(made.snapshot_id)
         .set_tags(made.tags)
         .build();
@@ -69,6 +81,19 @@ pub(super) fn snapshot(sdk: &Snapshot) -> Option<CloudSnapshot> {
         started: sdk.start_time().and_then(|time| Timestamp::new(time.secs(), 0).ok()),
         tags: tags(sdk.tags()),
     })
+}
+
+/// A change of a volume; one in a state that we do not know is left out.
+pub(super) fn modification(sdk: &VolumeModification) -> Option<(VolumeId, ModificationShown)> {
+    let state = match sdk.modification_state()? {
+        VolumeModificationState::Modifying => ModificationState::Modifying,
+        VolumeModificationState::Optimizing => ModificationState::Optimizing,
+        VolumeModificationState::Completed => ModificationState::Completed,
+        VolumeModificationState::Failed => ModificationState::Failed,
+        _ => return None,
+    };
+    let started = sdk.start_time().and_then(|time| Timestamp::new(time.secs(), 0).ok());
+    Some((VolumeId::new(sdk.volume_id()?), ModificationShown { state, started }))
 }
 
 /// How much is loaded, when EC2 says so; its word may come minutes after the volume.
@@ -117,7 +142,11 @@ fn tags(sdk: &[Tag]) -> Tags {
 }
 
 fn gib(size: Option<i32>) -> GiB {
-    GiB(size.and_then(|size| u32::try_from(size).ok()).unwrap_or(0))
+    GiB(as_u32(size).unwrap_or(0))
+}
+
+fn as_u32(number: Option<i32>) -> Option<u32> {
+    number.and_then(|number| u32::try_from(number).ok())
 }
 
 /// Reads `"37%"`. Source: EC2 API reference, `Snapshot.progress`.

@@ -19,7 +19,7 @@ use crate::domain::cloud::Tags;
 use crate::domain::{CloudSnapshot, CloudVolume, InstanceId, SnapshotId, VolumeId};
 
 use super::pacing::Gate;
-use super::{Class, CreateVolume, Ec2, Error};
+use super::{Class, CreateVolume, Ec2, Error, ModificationShown, ModifyVolume};
 use convert::{snapshot, volume};
 
 /// Ids in one filter. Source: EC2 API reference, `Filter`: at most 200 values.
@@ -227,6 +227,42 @@ impl Ec2 for Aws {
             .tag_specifications(tagged(ResourceType::Volume, &request.tags));
         let made = self.call("CreateVolume", &request.snapshot, || call.clone().send()).await?;
         convert::created(made).ok_or_else(|| unexpected("CreateVolume", &request.snapshot))
+    }
+
+    async fn modify_volume(&self, id: &VolumeId, change: &ModifyVolume) -> Result<(), Error> {
+        let call = self
+            .client
+            .modify_volume()
+            .volume_id(id.as_str())
+            .set_size(as_i32(Some(change.size_gib)))
+            .volume_type(change.volume_type.as_str().into())
+            .set_iops(as_i32(change.iops))
+            .set_throughput(as_i32(change.throughput));
+        self.call_once("ModifyVolume", id, call.send()).await.map(drop)
+    }
+
+    async fn modifications(&self, ids: &[VolumeId]) -> Result<BTreeMap<VolumeId, ModificationShown>, Error> {
+        let mut found = BTreeMap::new();
+        for chunk in ids.chunks(IDS_PER_FILTER) {
+            let of_volumes = filter("volume-id", chunk.iter().map(ToString::to_string));
+            let first = self.client.describe_volumes_modifications().filters(of_volumes).max_results(PAGE_SIZE);
+            let mut next = None;
+            loop {
+                let page = self.call("DescribeVolumesModifications", "by id", || first.clone().set_next_token(next.clone()).send()).await?;
+                found.extend(page.volumes_modifications().iter().filter_map(convert::modification));
+                next = page.next_token;
+                if next.as_ref().is_none_or(String::is_empty) {
+                    break;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn tag_volume(&self, id: &VolumeId, tags: &Tags) -> Result<(), Error> {
+        let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
+        let call = self.client.create_tags().resources(id.as_str()).set_tags(Some(tags.collect()));
+        self.call("CreateTags", id, || call.clone().send()).await.map(drop)
     }
 
     async fn delete_volume(&self, id: &VolumeId) -> Result<(), Error> {

@@ -7,10 +7,13 @@ use jiff::Timestamp;
 use crate::domain::cloud::Tags;
 use crate::domain::tags::{TAG_CLUSTER, TAG_GENERATION, TAG_POOL_UID, TAG_SOURCE, TAG_VOLUME_UID};
 use crate::domain::{
-    Access, Attachment, AttachmentState, ClaimRef, CloudSnapshot, CloudVolume, GiB, NodeName, ObjectKey, Phase, SnapshotId, SnapshotState,
-    Uid, VolumeId, VolumeState, Zone,
+    Access, Attachment, AttachmentState, ClaimRef, CloudSnapshot, CloudVolume, Encryption, GiB, NodeName, ObjectKey, Phase, Schedule,
+    SnapshotId, SnapshotState, Uid, VolumeId, VolumeSettings, VolumeState, Zone,
 };
-use crate::plan::{NodeSide, Origin, Plan, PoolSeen, PoolWanted, Recorded, Source, SourceSeen, VolumeSeen, supply};
+use crate::plan::{
+    NodeSide, Origin, Plan, PoolSeen, PoolWanted, Recorded, SnapshotsWanted, Source, SourceLoad, SourceSeen, TemplateWanted, VolumeSeen,
+    supply,
+};
 
 /// The namespace of every pool that a test does not place elsewhere.
 pub(super) const NAMESPACE: &str = "shop";
@@ -45,6 +48,11 @@ pub(super) fn snapshot(generation: u64) -> CloudSnapshot {
     }
 }
 
+/// A gp3 volume as EC2 makes it when nothing is said.
+pub(super) fn settings() -> VolumeSettings {
+    VolumeSettings { volume_type: "gp3".to_owned(), iops: Some(3000), throughput: Some(125) }
+}
+
 pub(super) fn snapshot_in(state: SnapshotState, generation: u64) -> CloudSnapshot {
     CloudSnapshot { state, progress_percent: 40, ..snapshot(generation) }
 }
@@ -55,6 +63,7 @@ pub(super) fn source_volume() -> CloudVolume {
         state: VolumeState::InUse,
         zone: "a".into(),
         size: GiB(10),
+        settings: settings(),
         snapshot: None,
         tags: tags(&[(TAG_SOURCE, "shop/web")]),
         attachments: Vec::new(),
@@ -76,12 +85,18 @@ pub(super) fn pool(name: &str) -> PoolBuild {
             paused: false,
             replicas: 1,
             source: Source::Volume("vol-source".into()),
+            recorded_source: None,
             size: None,
+            template: TemplateWanted { settings: settings(), ..TemplateWanted::default() },
             zones: Vec::new(),
+            snapshots: SnapshotsWanted { schedule: Ok(None), skip_unchanged: true, keep_count: 3, keep_age: None, allowed_lag: 0 },
             retain_on_deletion: false,
+            denied_since: None,
             snapshot_intent: Some((1, at(0))),
         },
         source: SourceSeen::Volume(source_volume()),
+        source_load: SourceLoad::default(),
+        source_free: None,
         snapshots: vec![snapshot(1)],
         volumes: Vec::new(),
         instances: [("i-a".into(), "node-a".into())].into(),
@@ -111,6 +126,12 @@ impl PoolBuild {
         self
     }
 
+    /// The source is the claim `web-src`.
+    pub(super) fn claimed(mut self, seen: SourceSeen) -> Self {
+        self.0.pool.source = Source::Claim("web-src".to_owned());
+        self.source(seen)
+    }
+
     /// Fixed content: no snapshots are taken.
     pub(super) fn fixed_content(mut self, seen: SourceSeen) -> Self {
         self.0.pool.source = Source::Snapshot("snap-fixed".into());
@@ -126,6 +147,12 @@ impl PoolBuild {
 
     pub(super) fn intent(mut self, intent: Option<(u64, i64)>) -> Self {
         self.0.pool.snapshot_intent = intent.map(|(generation, second)| (generation, at(second)));
+        self
+    }
+
+    /// Snapshots are due by a cron expression, in UTC.
+    pub(super) fn schedule(mut self, expression: &str) -> Self {
+        self.0.pool.snapshots.schedule = Ok(Some(Schedule::parse(expression, "Etc/UTC").unwrap()));
         self
     }
 
@@ -167,6 +194,8 @@ pub(super) fn volume(name: &str) -> VolumeBuild {
         resource_version: "7".to_owned(),
         pool: pool.to_owned(),
         slot: slot.parse().unwrap(),
+        attempt: 0,
+        encryption: Encryption::default(),
         zone: "a".into(),
         size: GiB(10),
         origin: Origin { snapshot: "snap-1".into(), generation: 1 },
@@ -187,15 +216,17 @@ impl VolumeBuild {
         VolumeId::new(format!("vol-{}", self.0.key.name))
     }
 
-    /// EC2 lists it in a state; it was asked for at second 0.
+    /// EC2 lists it in a state; it was asked for at second 0, or just now if EC2 is still making it.
     pub(super) fn cloud(mut self, state: VolumeState) -> Self {
-        self.0.recorded.requested.get_or_insert(at(0));
+        let asked = if state == VolumeState::Creating { NOW - 5 } else { 0 };
+        self.0.recorded.requested.get_or_insert(at(asked));
         self.0.recorded.volume = Some(self.id());
         self.0.cloud = Some(CloudVolume {
             id: self.id(),
             state,
             zone: self.0.zone.clone(),
             size: self.0.size,
+            settings: settings(),
             snapshot: Some(self.0.origin.snapshot.clone()),
             tags: tags(&[(TAG_CLUSTER, CLUSTER), (TAG_POOL_UID, POOL_UID), (TAG_VOLUME_UID, self.0.uid.as_str())]),
             attachments: Vec::new(),

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use crate::domain::tags::{TAG_CLUSTER, TAG_POOL_UID, TAG_VOLUME_UID};
-use crate::domain::{ObjectKey, VolumeState};
-use crate::plan::{Action, Condition, DemandAction, PoolSeen, VolumeSeen, demand, supply};
+use crate::domain::{CloudSnapshot, ObjectKey, Phase, SnapshotState, VolumeState};
+use crate::plan::{Action, Condition, DemandAction, PoolSeen, VolumeSeen, demand, generation_of, supply};
 
 use super::build::{CLUSTER, NOW, POOL_UID, VolumeBuild, at, pool, volume};
 use super::worlds::{any_demand, any_world};
@@ -29,6 +29,17 @@ fn demand_subject(action: &DemandAction) -> Option<&ObjectKey> {
         | DemandAction::Reschedule(_)
         | DemandAction::Tell { .. } => None,
     }
+}
+
+/// A snapshot of a living pool goes only when it is settled, not the newest completed one, and nothing is filled from it.
+fn assert_expired(seen: &PoolSeen, snapshot: &CloudSnapshot) {
+    assert!(matches!(snapshot.state, SnapshotState::Completed | SnapshotState::Error), "{snapshot:?}");
+    let completed = seen.snapshots.iter().filter(|other| other.state == SnapshotState::Completed);
+    let is_newest = completed.max_by_key(|other| generation_of(other)).is_some_and(|newest| newest.id == snapshot.id);
+    assert!(!is_newest, "{snapshot:?}");
+    let is_unfilled = |volume: &&VolumeSeen| volume.cloud.is_none() || volume.initialized_percent < 100;
+    let mut filling = seen.volumes.iter().filter(is_unfilled).filter(|volume| !volume.deleting);
+    assert!(filling.all(|volume| volume.origin.snapshot != snapshot.id), "{snapshot:?}");
 }
 
 proptest! {
@@ -90,7 +101,11 @@ proptest! {
                 }
                 Action::DeleteSnapshot(proof) => {
                     let snapshot = seen.snapshots.iter().find(|snapshot| snapshot.id == *proof.id()).unwrap();
-                    prop_assert!(seen.pool.deleting && !seen.pool.retain_on_deletion && seen.volumes.is_empty());
+                    if seen.pool.deleting {
+                        prop_assert!(!seen.pool.retain_on_deletion && seen.volumes.is_empty());
+                    } else {
+                        assert_expired(&seen, snapshot);
+                    }
                     prop_assert_eq!(snapshot.tags[TAG_CLUSTER].as_str(), CLUSTER);
                     prop_assert_eq!(snapshot.tags[TAG_POOL_UID].as_str(), POOL_UID);
                 }
@@ -117,7 +132,7 @@ proptest! {
         let subjects: Vec<&ObjectKey> = actions.iter().filter_map(Action::volume).collect();
         let distinct: BTreeSet<&ObjectKey> = subjects.iter().copied().collect();
         prop_assert_eq!(subjects.len(), distinct.len(), "{:?}", actions);
-        let slots: Vec<u32> = actions.iter().filter_map(|action| if let Action::CreatePoolVolume { slot, .. } = action { Some(*slot) } else { None }).collect();
+        let slots: Vec<u32> = actions.iter().filter_map(|action| if let Action::CreatePoolVolume(new) = action { Some(new.slot) } else { None }).collect();
         prop_assert_eq!(slots.iter().collect::<BTreeSet<_>>().len(), slots.len());
         prop_assert!(seen.volumes.iter().all(|volume| !slots.contains(&volume.slot)));
     }
@@ -136,9 +151,21 @@ proptest! {
     #[test]
     fn a_plan_never_makes_more_than_is_wanted(seen in any_world()) {
         let plan = supply(&seen, at(NOW));
-        let added = plan.actions.iter().filter(|action| matches!(action, Action::CreatePoolVolume { .. })).count();
-        prop_assert!(added <= seen.pool.replicas as usize);
+        let added = plan.actions.iter().filter(|action| matches!(action, Action::CreatePoolVolume(_))).count();
+        let surges = plan.report.zones.len();
+        prop_assert!(added <= seen.pool.replicas as usize + surges);
         prop_assert!(added == 0 || plan.report.source.is_some() && plan.report.newest.is_some() && !seen.pool.deleting);
+    }
+
+    /// With as many ready as wanted, a plan never leaves fewer, whatever else is too many or out of date.
+    #[test]
+    fn no_plan_takes_a_zone_below_its_target(seen in any_world()) {
+        let plan = supply(&seen, at(NOW));
+        for (zone, counts) in plan.report.zones.iter().filter(|_| !seen.pool.deleting) {
+            let is_ready = |key: &ObjectKey| plan.report.volumes[key].phase == Phase::Ready && find(&seen, key).zone == *zone;
+            let dropped = plan.actions.iter().filter(|action| matches!(action, Action::DeletePoolVolume { key, .. } if is_ready(key))).count();
+            prop_assert!(dropped == 0 || counts.ready as usize - dropped >= counts.desired as usize, "{zone}: {counts:?}, {dropped} dropped");
+        }
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::domain::tags::TAG_SOURCE;
 use crate::domain::{GiB, Reason, SnapshotState, VolumeState};
-use crate::plan::{ClaimSeen, DemandAction, NodeSide, Plan, SourceSeen};
+use crate::plan::{ClaimFault, ClaimSeen, DemandAction, NodeSide, Plan, SourceSeen};
 
-use super::build::{key, pool, snapshot_in, source_volume, volume};
+use super::build::{NOW, at, key, pool, snapshot, snapshot_in, source_volume, volume};
 use super::demand_build::{DemandBuild, claim, claim_in, claim_on, demand_on_web};
 
 fn of_plan(plan: &Plan) -> Vec<Reason> {
@@ -31,15 +31,21 @@ fn from_supply() -> Vec<(Reason, Plan)> {
         (Reason::AsWanted, pool("web").with([volume("web-0").ready()]).plan()),
         (Reason::PoolReady, pool("web").with([volume("web-0").ready()]).plan()),
         (Reason::Deleting, deleted().plan()),
+        (Reason::DeletionDenied, deleted().but(|seen| seen.pool.denied_since = Some(at(NOW))).plan()),
         (Reason::ClaimsRemain, deleted().with([volume("web-0").used_by("cart")]).plan()),
         (Reason::Paused, pool("web").but(|seen| seen.pool.paused = true).plan()),
         (Reason::Active, pool("web").plan()),
-        (Reason::SourceNotFound, pool("web").source(SourceSeen::Missing).plan()),
+        (Reason::SourceNotFound, pool("web").source(SourceSeen::Missing("vol-source".to_owned())).plan()),
         (Reason::SourceNotShared, pool("web").source(SourceSeen::Volume(unshared)).plan()),
         (Reason::SourceNotUsable, pool("web").source(SourceSeen::Volume(failing)).plan()),
         (Reason::SizeBelowSource, pool("web").but(|seen| seen.pool.size = Some(GiB(1))).plan()),
         (Reason::ZoneHasNoNode, pool("web").nodes_in(&[]).plan()),
-        (Reason::SnapshotPending, pool("web").snapshots([]).plan()),
+        (Reason::SourceNotBound, pool("web").claimed(SourceSeen::Faulty(ClaimFault::NotBound)).plan()),
+        (Reason::SourceNotEbs, pool("web").claimed(SourceSeen::Faulty(ClaimFault::NotEbs("a disk".to_owned()))).plan()),
+        (Reason::SourceChanged, pool("web").but(|seen| seen.pool.recorded_source = Some("vol-before".to_owned())).plan()),
+        (Reason::InvalidSchedule, pool("web").but(|seen| seen.pool.snapshots.schedule = Err("no".to_owned())).plan()),
+        (Reason::Replacing, pool("web").snapshots([snapshot(2)]).with([volume("web-0").ready()]).plan()),
+        (Reason::SnapshotPending, pool("web").snapshots([]).intent(None).plan()),
         (Reason::SnapshotFailed, pool("web").snapshots([snapshot_in(SnapshotState::Error, 1)]).plan()),
         (Reason::Filling, pool("web").plan()),
         (Reason::Shrinking, pool("web").replicas(0).with([volume("web-0").ready()]).plan()),
@@ -61,7 +67,9 @@ fn from_demand() -> Vec<(Reason, DemandBuild)> {
 }
 
 /// Reasons of events that only the execution of an action gives.
-const OF_EXECUTION: [Reason; 7] = [
+const OF_EXECUTION: [Reason; 9] = [
+    Reason::SnapshotDeleted,
+    Reason::VolumeModified,
     Reason::SnapshotCreated,
     Reason::VolumeCreated,
     Reason::VolumeFailed,

@@ -4,13 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use crate::domain::{ObjectKey, Phase, VolumeState};
-use crate::plan::{Action, DemandAction, PoolSeen, PvSeen, Recorded, VolumeSeen, demand, pv_name, supply};
+use crate::domain::{GiB, ObjectKey, Phase, Schedule, VolumeState};
+use crate::plan::{Action, DemandAction, PoolSeen, PvSeen, Recorded, VolumeSeen, demand, generation_of, pv_name, supply};
 
 use super::build::{NAMESPACE, at};
 use super::simulation_events::{Event, event};
 use super::simulation_world::Life;
 use super::words::{demand_words, words};
+
+fn every_minute() -> Schedule {
+    Schedule::parse("* * * * *", "Etc/UTC").unwrap()
+}
 
 /// The nth of a map, counted round.
 fn nth<K: Clone, V>(map: &BTreeMap<K, V>, index: usize) -> Option<K> {
@@ -34,13 +38,17 @@ impl Life {
             Event::FailVolumes(count) => self.failing_volumes = *count,
             Event::FailSnapshots(count) => self.failing_snapshots = *count,
             Event::LagReads(count) => self.lagging_reads = *count,
+            Event::Snapshot => self.pool.pool.snapshots.schedule = Ok(Some(every_minute())),
+            Event::Grow(size) => self.pool.pool.size = self.pool.pool.size.max(Some(GiB(*size))),
+            Event::Speed(iops) => self.pool.pool.template.settings.iops = Some(*iops),
+            Event::Encrypt(encrypted) => self.pool.pool.template.encryption.encrypted = Some(*encrypted),
             Event::Pause(paused) => self.pool.pool.paused = *paused,
             Event::Pass(count) => (0..*count).for_each(|_| self.pass()),
             Event::StalePass => self.stale_pass(),
         }
     }
 
-    fn pass(&mut self) {
+    pub(super) fn pass(&mut self) {
         self.tick();
         let seen = self.observe();
         self.supply_pass(&seen);
@@ -77,7 +85,12 @@ impl Life {
             let Some(mut object) = self.unchanged(seen, key) else { continue };
             object.phase = Some(life.phase);
             object.initialized_percent = life.initialized_percent;
-            object.recorded = Recorded { volume: life.volume.clone(), missing_since: life.missing_since, ..object.recorded };
+            object.recorded = Recorded {
+                volume: life.volume.clone(),
+                missing_since: life.missing_since,
+                modification: life.modification.clone(),
+                ..object.recorded
+            };
             self.write(object);
         }
         self.last_plan = Some(plan);
@@ -102,9 +115,24 @@ impl Life {
                 self.create_snapshot(*generation);
             }
             Action::DeleteSnapshot(proof) => self.snapshots.retain(|snapshot| snapshot.id != *proof.id()),
-            Action::CreatePoolVolume { slot, zone, origin, .. } => self.create_object(*slot, |object| {
-                (object.zone, object.origin) = (zone.clone(), origin.clone());
+            Action::CreatePoolVolume(new) => self.create_object(new.slot, |object| {
+                (object.zone, object.origin) = (new.zone.clone(), new.origin.clone());
+                (object.size, object.attempt, object.encryption) = (new.size, new.attempt, seen.pool.template.encryption.clone());
             }),
+            Action::ModifyVolume { key, volume, change } => {
+                if self.unchanged(seen, key).is_some() {
+                    self.modify(key, volume, change);
+                }
+            }
+            Action::TagVolume { volume, tags, .. } => {
+                if let Some(ebs) = self.ebs.get_mut(volume) {
+                    ebs.cloud.tags.extend(tags.clone());
+                }
+            }
+            Action::RecordSize { key, resource_version, size } => {
+                let Some(object) = self.at_version(key, resource_version) else { return };
+                self.write(VolumeSeen { size: *size, ..object });
+            }
             Action::CreateVolume(request) => {
                 let Some(mut object) = self.unchanged(seen, &request.key) else { return };
                 if object.recorded.requested.is_none() {
@@ -214,11 +242,16 @@ impl Life {
         }
     }
 
-    /// Nothing fails any more, and enough time passes for every rest and every lagging read.
+    /// Nothing fails any more, and enough time passes for every rest, every lagging read and every change in place.
     fn settle(&mut self) {
         self.pool.pool.paused = false;
+        self.pool.pool.snapshots.schedule = Ok(None);
         (self.failing_volumes, self.failing_snapshots, self.lagging_reads) = (0, 0, 0);
-        (0..60).for_each(|_| self.pass());
+        for passes in [60, 30, 30] {
+            (0..passes).for_each(|_| self.pass());
+            self.now += 7 * 3600;
+        }
+        (0..20).for_each(|_| self.pass());
     }
 
     fn assert_settled(&mut self) {
@@ -226,6 +259,14 @@ impl Life {
         assert_eq!(words(&supply(&seen, at(self.now))), [""; 0]);
         assert_eq!(demand_words(&demand(&self.observe_demand())), [""; 0]);
         assert_eq!(self.ready(), self.pool.pool.replicas as usize);
+        let newest = self.snapshots.iter().map(generation_of).max();
+        for object in self.objects.values().filter(|object| object.phase == Some(Phase::Ready)) {
+            let cloud = &self.ebs[object.recorded.volume.as_ref().unwrap()].cloud;
+            assert_eq!(Some(object.origin.generation), newest, "{object:?} is stale");
+            assert_eq!((cloud.size, object.size), [self.pool.pool.size.unwrap_or(GiB(10)); 2].into(), "{object:?}");
+            assert_eq!(cloud.settings.iops, self.pool.pool.template.settings.iops.or(Some(3000)));
+            assert_eq!(object.encryption, self.pool.pool.template.encryption);
+        }
         for uid in self.claims.keys() {
             assert!(self.pvs.contains_key(uid), "{uid} got nothing");
         }

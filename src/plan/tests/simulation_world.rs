@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::domain::tags::{TAG_CLUSTER, TAG_GENERATION, TAG_POOL_UID, TAG_VOLUME_UID};
 use crate::domain::{
-    AttachmentState, CloudSnapshot, CloudVolume, GiB, NodeName, ObjectKey, Phase, SnapshotId, SnapshotState, Uid, VolumeId, VolumeState,
+    AttachmentState, CloudSnapshot, CloudVolume, ModificationState, NodeName, ObjectKey, Phase, SnapshotId, SnapshotState, Uid, VolumeId,
+    VolumeState,
 };
-use crate::plan::{ClaimSeen, DemandSeen, NodeSide, Plan, PoolSeen, PvSeen, SourceSeen, VolumeRequest, VolumeSeen};
+use crate::plan::{
+    ClaimSeen, DemandSeen, Modification, NodeSide, Plan, PoolSeen, PvSeen, Recorded, SourceLoad, SourceSeen, VolumeChange, VolumeRequest,
+    VolumeSeen,
+};
 
 use super::build::{CLUSTER, POOL_UID, at, attachment, pool, snapshot_in, source_volume, volume};
 use super::demand_build::{claim_on, demand_on_web};
@@ -19,6 +23,9 @@ pub(super) struct Ebs {
     pub(super) cloud: CloudVolume,
     pub(super) percent: u8,
     is_doomed: bool,
+    /// The last change in place, and when each was asked for.
+    modification: Option<ModificationState>,
+    modified: Vec<i64>,
 }
 
 /// The whole world of one pool.
@@ -39,6 +46,7 @@ pub(super) struct Life {
     pub(super) failing_snapshots: u32,
     /// How many of the next answers of EC2 list nothing that was made in the last tick or two.
     pub(super) lagging_reads: u32,
+    pub(super) snapshots_taken: u32,
     versions: u64,
     ids: u64,
 }
@@ -61,6 +69,7 @@ impl Life {
             failing_volumes: 0,
             failing_snapshots: 0,
             lagging_reads: 0,
+            snapshots_taken: 0,
             versions: 0,
             ids: 0,
         }
@@ -80,6 +89,10 @@ impl Life {
     fn ec2_moves(&mut self) {
         self.ebs.retain(|_, ebs| ebs.cloud.state != VolumeState::Deleting);
         for ebs in self.ebs.values_mut() {
+            ebs.modification = ebs.modification.map(|state| match state {
+                ModificationState::Modifying => ModificationState::Optimizing,
+                _ => ModificationState::Completed,
+            });
             match ebs.cloud.state {
                 VolumeState::Creating if ebs.is_doomed => ebs.cloud.state = VolumeState::Error,
                 VolumeState::Creating => ebs.cloud.state = VolumeState::Available,
@@ -146,12 +159,19 @@ impl Life {
             let made = object.recorded.requested.map_or(0, |asked| asked.duration_since(at(0)).as_secs());
             let ebs = id.and_then(|id| self.ebs.get(id)).filter(|_| is_listed(made));
             let percent = ebs.map_or(object.initialized_percent, |ebs| ebs.percent);
-            VolumeSeen { cloud: ebs.map(|ebs| ebs.cloud.clone()), initialized_percent: percent, ..object.clone() }
+            let mut recorded = object.recorded.clone();
+            if let (Some(last), Some(state)) = (&mut recorded.modification, ebs.and_then(|ebs| ebs.modification)) {
+                last.state = Some(state);
+            }
+            VolumeSeen { cloud: ebs.map(|ebs| ebs.cloud.clone()), recorded, initialized_percent: percent, ..object.clone() }
         };
+        let unfinished = self.snapshots.iter().filter(|snapshot| snapshot.state != SnapshotState::Completed).count();
+        let last_started = self.snapshots.iter().filter_map(|snapshot| snapshot.started).max();
         let made = |snapshot: &CloudSnapshot| snapshot.started.map_or(0, |started| started.duration_since(at(0)).as_secs());
         PoolSeen {
             observed: at(self.now),
             source: SourceSeen::Volume(source_volume()),
+            source_load: SourceLoad { unfinished: u32::try_from(unfinished).unwrap(), last_started },
             snapshots: self.snapshots.iter().filter(|snapshot| is_listed(made(snapshot))).cloned().collect(),
             volumes: self.objects.values().map(join).collect(),
             ..self.pool.clone()
@@ -191,6 +211,7 @@ impl Life {
         if let Some(id) = self.tokens.get(&request.uid) {
             return id.clone();
         }
+        assert!(self.snapshots.iter().any(|snapshot| snapshot.id == request.origin.snapshot), "{:?} is gone", request.origin);
         self.ids += 1;
         let id = VolumeId::new(format!("vol-{}", self.ids));
         let tags = [(TAG_CLUSTER, CLUSTER), (TAG_POOL_UID, POOL_UID), (TAG_VOLUME_UID, request.uid.as_str())];
@@ -199,18 +220,38 @@ impl Life {
             state: VolumeState::Creating,
             zone: request.zone.clone(),
             size: request.size,
+            settings: super::build::settings(),
             snapshot: Some(request.origin.snapshot.clone()),
             tags: tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
             attachments: Vec::new(),
         };
         let is_doomed = self.failing_volumes > 0;
         self.failing_volumes = self.failing_volumes.saturating_sub(1);
-        self.ebs.insert(id.clone(), Ebs { cloud, percent: 0, is_doomed });
+        self.ebs.insert(id.clone(), Ebs { cloud, percent: 0, is_doomed, modification: None, modified: Vec::new() });
         self.tokens.insert(request.uid.clone(), id.clone());
         id
     }
 
+    /// EC2 changes a volume, and refuses what it refuses: a second change at a time, a fifth in a day, a smaller size.
+    pub(super) fn modify(&mut self, key: &ObjectKey, id: &VolumeId, change: &VolumeChange) {
+        let Some(object) = self.objects.get(key).cloned() else { return };
+        let modification = Some(Modification { requested: at(self.now), state: None, refusal: None });
+        self.write(VolumeSeen { recorded: Recorded { modification, ..object.recorded.clone() }, ..object });
+        let Some(ebs) = self.ebs.get_mut(id) else { return };
+        let is_under_way = ebs.modification.is_some_and(|state| state != ModificationState::Completed);
+        let of_day = ebs.modified.iter().filter(|asked| self.now - **asked < 24 * 3600).count();
+        assert!(!is_under_way && of_day < 4 && change.size >= ebs.cloud.size, "{id}: {change:?}");
+        ebs.modification = Some(ModificationState::Modifying);
+        ebs.modified.push(self.now);
+        (ebs.cloud.size, ebs.cloud.settings) = (change.size, change.settings.clone());
+    }
+
     pub(super) fn create_snapshot(&mut self, generation: u64) {
+        let last = self.snapshots.iter().filter_map(|snapshot| snapshot.started).max();
+        assert!(last.is_none_or(|last| at(self.now).duration_since(last).as_secs() >= 15), "EC2 refuses a snapshot so soon");
+        let unfinished = self.snapshots.iter().filter(|snapshot| snapshot.state != SnapshotState::Completed).count();
+        assert!(unfinished < 5, "EC2 refuses more than five snapshots at a time");
+        self.snapshots_taken += 1;
         self.ids += 1;
         let id = SnapshotId::new(format!("snap-{}", self.ids));
         let mut snapshot = CloudSnapshot { id, started: Some(at(self.now)), ..snapshot_in(SnapshotState::Pending, generation) };
@@ -224,7 +265,6 @@ impl Life {
         let mut object = volume(&format!("web-{slot}")).seen();
         object.uid = Uid::new(format!("uid-{}", self.ids));
         change(&mut object);
-        assert_eq!(object.size, GiB(10));
         if !self.objects.contains_key(&object.key) {
             self.write(object);
         }

@@ -48,8 +48,8 @@ fn volumes_on_their_way_count() {
 fn copies_have_the_wanted_size_or_that_of_the_source() {
     for (wanted, made) in [(None, 10), (Some(GiB(10)), 10), (Some(GiB(25)), 25)] {
         let plan = pool("web").but(|seen| seen.pool.size = wanted).plan();
-        let Some(Action::CreatePoolVolume { size, origin, .. }) = plan.actions.first() else { panic!("{plan:?}") };
-        assert_eq!((*size, origin.generation), (GiB(made), 1));
+        let Some(Action::CreatePoolVolume(new)) = plan.actions.first() else { panic!("{plan:?}") };
+        assert_eq!((new.size, new.origin.generation), (GiB(made), 1));
     }
 }
 
@@ -119,7 +119,7 @@ fn a_pool_with_fixed_content_keeps_its_volumes_when_the_nodes_of_a_zone_go() {
 #[test]
 fn a_source_that_is_gone_costs_no_volume() {
     let volumes = [volume("web-0").ready(), volume("web-1").ready()];
-    let plan = pool("web").replicas(2).source(SourceSeen::Missing).with(volumes).plan();
+    let plan = pool("web").replicas(2).source(SourceSeen::Missing("vol-source".to_owned())).with(volumes).plan();
     assert_eq!(words(&plan), [""; 0]);
     assert_finding(&plan, Condition::PoolFilled, true, Reason::AsWanted, &["2 of 2"]);
 }
@@ -147,17 +147,34 @@ fn nothing_is_done_before_the_pool_is_guarded() {
 }
 
 #[test]
-fn a_failed_volume_rests_before_it_is_replaced() {
-    let failed = |asked| {
-        let volume = volume("web-0").cloud(VolumeState::Error).but(|volume| volume.recorded.requested = Some(at(asked)));
-        pool("web").with([volume]).plan()
+fn a_failed_volume_is_replaced_at_once_and_ever_later_after_that() {
+    let failed = |attempt, asked| {
+        let volume = volume("web-0").cloud(VolumeState::Error);
+        pool("web").with([volume.but(|volume| (volume.attempt, volume.recorded.requested) = (attempt, Some(at(asked))))]).plan()
     };
-    let resting = failed(NOW - 29);
-    assert_eq!(words(&resting), [""; 0], "else a lasting failure were a hot loop");
-    assert_eq!(resting.report.volumes[&super::build::key("web-0")].phase, Phase::Failed);
-    assert_eq!(words(&failed(NOW - 30)), ["drop web-0"]);
-    let replaced = pool("web").with([volume("web-0").cloud(VolumeState::Error).deleting()]).plan();
-    assert_eq!(words(&replaced), ["delete vol-web-0 of web-0", "add 1 in a"]);
+    assert_eq!(words(&failed(0, NOW)), ["drop web-0"]);
+    for (attempt, rest) in [(1, 30), (2, 60), (3, 120), (4, 240), (5, 300), (u32::MAX, 300)] {
+        let resting = failed(attempt, NOW - rest + 1);
+        assert_eq!(words(&resting), [""; 0], "attempt {attempt}: else a lasting failure were a hot loop");
+        assert_eq!(resting.report.volumes[&super::build::key("web-0")].phase, Phase::Failed);
+        assert_eq!(words(&failed(attempt, NOW - rest)), ["drop web-0"], "attempt {attempt}");
+    }
+    let replaced = volume("web-0").cloud(VolumeState::Error).deleting().but(|volume| volume.attempt = 2);
+    assert_eq!(words(&pool("web").with([replaced]).plan()), ["delete vol-web-0 of web-0", "add 1 in a, attempt 3"]);
+}
+
+#[test]
+fn a_volume_that_stays_in_creation_is_given_up_and_another_is_made_at_once() {
+    let creating = |asked: i64| volume("web-0").cloud(VolumeState::Creating).but(|volume| volume.recorded.requested = Some(at(asked)));
+    assert_eq!(words(&pool("web").with([creating(NOW - 599)]).plan()), [""; 0]);
+    let plan = pool("web").with([creating(NOW - 600)]).plan();
+    assert_eq!(words(&plan), ["drop web-0", "add 1 in a, attempt 1"]);
+    assert_eq!(plan.report.volumes[&super::build::key("web-0")].phase, Phase::Failed);
+    let given_up = pool("web").with([creating(NOW - 600).deleting(), volume("web-1")]).plan();
+    assert_eq!(words(&given_up), ["create web-1"], "EC2 deletes no volume that it is still making");
+    let claimed = pool("web").replicas(0).with([creating(NOW - 600).reserved_for("cart")]).plan();
+    assert_eq!(words(&claimed), [""; 0], "the claim is given back first");
+    assert_eq!(claimed.report.volumes[&super::build::key("web-0")].phase, Phase::Failed);
 }
 
 #[test]

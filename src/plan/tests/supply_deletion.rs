@@ -4,7 +4,7 @@ use crate::domain::tags::{TAG_CLUSTER, TAG_POOL_UID, TAG_VOLUME_UID};
 use crate::domain::{CloudVolume, Reason, VolumeState};
 use crate::plan::{Condition, VISIBILITY, VolumeSeen, safety};
 
-use super::build::{NOW, PoolBuild, attachment, pool, snapshot, volume};
+use super::build::{NOW, PoolBuild, at, attachment, pool, snapshot, volume};
 use super::words::{assert_finding, words};
 
 fn deleted(name: &str) -> PoolBuild {
@@ -138,4 +138,41 @@ fn a_volume_that_was_kept_for_a_person_stays_in_ec2_when_its_pool_goes() {
     let kept = || volume("web-0").ready().deleting().but(|volume| volume.retired = true);
     assert_eq!(words(&pool("web").but(|seen| seen.pool.deleting = true).with([kept()]).plan()), ["let web-0 go"]);
     assert_eq!(words(&pool("web").replicas(0).with([kept()]).plan()), ["delete vol-web-0 of web-0"], "a person deleted the object itself");
+}
+
+#[test]
+fn a_volume_that_lost_our_tags_is_let_go_and_stays_in_ec2() {
+    for tag in [TAG_CLUSTER, TAG_POOL_UID, TAG_VOLUME_UID] {
+        let retagged = volume("web-0").ready().deleting().but(|volume| {
+            volume.cloud.as_mut().unwrap().tags.insert(tag.to_owned(), "of others".to_owned());
+        });
+        assert_eq!(words(&pool("web").replicas(0).with([retagged]).plan()), ["let web-0 go"], "{tag}");
+    }
+}
+
+#[test]
+fn a_pool_goes_although_ec2_denies_to_delete_what_it_has() {
+    let denied =
+        |seconds_ago: i64| volume("web-0").ready().deleting().but(|volume| volume.recorded.denied_since = Some(at(NOW - seconds_ago)));
+    let plan = deleted("web").with([denied(299)]).plan();
+    assert_eq!(words(&plan), ["delete vol-web-0 of web-0"], "it is tried as long as there is hope");
+    assert_finding(&plan, Condition::Ready, false, Reason::DeletionDenied, &["vol-web-0", "ec2:DeleteVolume", "kept in EC2"]);
+    assert_eq!(words(&deleted("web").with([denied(300)]).plan()), ["let web-0 go"]);
+    let alone = pool("web").replicas(0).with([denied(9000)]).plan();
+    assert_eq!(words(&alone), ["delete vol-web-0 of web-0"], "a pool that lives forgets nothing");
+    let endless = volume("web-0").cloud(VolumeState::Creating).deleting().but(|volume| volume.recorded.requested = Some(at(NOW - 600)));
+    assert_eq!(words(&deleted("web").with([endless]).plan()), ["let web-0 go"], "EC2 deletes none that it is making");
+    let snapshots = |seconds_ago: i64| deleted("web").but(|seen| seen.pool.denied_since = Some(at(NOW - seconds_ago)));
+    assert_eq!(words(&snapshots(299).plan()), ["delete snap-1"]);
+    assert_eq!(words(&snapshots(300).plan()), ["let the pool go"]);
+}
+
+#[test]
+fn a_pool_goes_although_its_source_and_its_zone_are_gone() {
+    let gone = || deleted("web").zones(&["z"]).nodes_in(&[]).source(crate::plan::SourceSeen::Missing("vol-source".to_owned()));
+    assert_eq!(words(&gone().with([volume("web-0").ready()]).plan()), ["drop web-0"]);
+    assert_eq!(words(&gone().with([volume("web-0").ready().deleting()]).plan()), ["delete vol-web-0 of web-0"]);
+    assert_eq!(words(&gone().with([volume("web-0").missing_since(0).deleting()]).plan()), ["let web-0 go"], "with its zone");
+    assert_eq!(words(&gone().plan()), ["delete snap-1"]);
+    assert_eq!(words(&gone().snapshots([]).plan()), ["let the pool go"]);
 }

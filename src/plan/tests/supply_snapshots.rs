@@ -23,6 +23,10 @@ fn a_snapshot_that_is_there_or_on_its_way_blocks_a_second() {
         ("asked for almost too long ago", pool("web").snapshots([]).intent(Some((1, NOW - visibility + 1)))),
         ("asked for by a clock ahead of ours", pool("web").snapshots([]).intent(Some((1, NOW + 5)))),
         ("failed, and the next was just asked for", pool("web").snapshots([snapshot_in(SnapshotState::Error, 1)]).intent(Some((2, NOW)))),
+        (
+            "failed, and listed a moment after it was asked for",
+            pool("web").snapshots([snapshot_in(SnapshotState::Error, 1)]).intent(Some((1, NOW))),
+        ),
     ];
     for (case, pool) in cases {
         assert_eq!(words(&pool.plan()), [""; 0], "{case}");

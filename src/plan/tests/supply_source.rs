@@ -2,9 +2,9 @@
 
 use crate::domain::tags::TAG_SOURCE;
 use crate::domain::{CloudVolume, GiB, Reason, SnapshotState, VolumeState};
-use crate::plan::{Condition, SourceSeen};
+use crate::plan::{ClaimFault, Condition, SourceSeen};
 
-use super::build::{PoolBuild, fixed_snapshot, pool, source_volume};
+use super::build::{PoolBuild, fixed_snapshot, pool, source_volume, volume};
 use super::words::{assert_finding, words};
 
 fn shared_by(tag: Option<&str>) -> SourceSeen {
@@ -26,8 +26,16 @@ fn each_fault_of_a_source_stops_everything_and_says_how_to_mend_it() {
     let (volume, snapshot) = ("spec.source.volumeID", "spec.source.snapshotID");
     let tag_command = "aws ec2 create-tags --resources vol-source --tags Key=volumedispatcher.io/source,Value=shop/web";
     let cases: Vec<(PoolBuild, Reason, Vec<&str>)> = vec![
-        (pool("web").source(SourceSeen::Missing), Reason::SourceNotFound, vec![volume, "vol-source", "check the id"]),
-        (pool("web").fixed_content(SourceSeen::Missing), Reason::SourceNotFound, vec![snapshot, "snap-fixed", "check the id"]),
+        (
+            pool("web").source(SourceSeen::Missing("vol-source".to_owned())),
+            Reason::SourceNotFound,
+            vec![volume, "vol-source", "check the id"],
+        ),
+        (
+            pool("web").fixed_content(SourceSeen::Missing("snap-fixed".to_owned())),
+            Reason::SourceNotFound,
+            vec![snapshot, "snap-fixed", "check the id"],
+        ),
         (pool("web").source(shared_by(None)), Reason::SourceNotShared, vec![volume, "is missing", tag_command]),
         (pool("web").source(shared_by(Some("shop/other"))), Reason::SourceNotShared, vec![volume, "\"shop/other\"", tag_command]),
         (pool("web").source(shared_by(Some(""))), Reason::SourceNotShared, vec![tag_command]),
@@ -80,6 +88,39 @@ fn the_report_names_the_source_as_it_is() {
 
 #[test]
 fn a_missing_source_matters_more_than_a_missing_tag() {
-    let plan = pool("web").source(SourceSeen::Missing).snapshots([]).intent(None).plan();
+    let plan = pool("web").source(SourceSeen::Missing("vol-source".to_owned())).snapshots([]).intent(None).plan();
     assert_finding(&plan, Condition::SnapshotFresh, false, Reason::SourceNotFound, &["spec.source.volumeID"]);
+}
+
+#[test]
+fn a_claim_of_the_same_namespace_needs_no_tag() {
+    let plan = pool("web").claimed(shared_by(None)).plan();
+    assert_eq!(words(&plan), ["add 0 in a"]);
+    assert_finding(&plan, Condition::SourceReady, true, Reason::AsWanted, &["vol-source"]);
+}
+
+#[test]
+fn a_claim_that_names_no_ebs_volume_says_why() {
+    let field = "spec.source.persistentVolumeClaim";
+    let not_ebs = ClaimFault::NotEbs("a volume of the driver efs.csi.aws.com".to_owned());
+    let cases = [
+        (SourceSeen::Faulty(ClaimFault::NotFound), Reason::SourceNotFound, vec![field, "web-src", "make it"]),
+        (SourceSeen::Faulty(ClaimFault::NotBound), Reason::SourceNotBound, vec![field, "web-src", "a pod that uses it"]),
+        (SourceSeen::Faulty(not_ebs), Reason::SourceNotEbs, vec![field, "efs.csi.aws.com", "ebs.csi.aws.com"]),
+        (SourceSeen::Missing("vol-gone".to_owned()), Reason::SourceNotFound, vec![field, "vol-gone"]),
+    ];
+    for (seen, reason, message_has) in cases {
+        let plan = pool("web").claimed(seen).with([volume("web-0").ready()]).plan();
+        assert_eq!(words(&plan), [""; 0], "{reason}: what is there is kept");
+        assert_finding(&plan, Condition::SourceReady, false, reason, &message_has);
+    }
+}
+
+#[test]
+fn a_claim_that_was_made_again_with_another_volume_is_refused() {
+    let before = |id: &str| pool("web").claimed(shared_by(None)).but(|seen| seen.pool.recorded_source = Some(id.to_owned())).plan();
+    assert_eq!(words(&before("vol-source")), ["add 0 in a"]);
+    let plan = before("vol-before");
+    assert_eq!(words(&plan), [""; 0]);
+    assert_finding(&plan, Condition::SourceReady, false, Reason::SourceChanged, &["vol-before", "vol-source", "make a new pool"]);
 }

@@ -1,7 +1,7 @@
 //! Actions and findings in a few words, so that a table of expectations can be read.
 
 use crate::domain::Reason;
-use crate::plan::{Action, Condition, DemandAction, Finding, Plan};
+use crate::plan::{Action, Condition, DemandAction, Finding, Plan, VolumeChange};
 
 /// Each action in a few words, in the order of the plan.
 pub(super) fn words(plan: &Plan) -> Vec<String> {
@@ -14,7 +14,15 @@ pub(super) fn word(action: &Action) -> String {
         Action::RemovePoolFinalizer => "let the pool go".to_owned(),
         Action::CreateSnapshot { volume, generation } => format!("snapshot {volume} as {generation}"),
         Action::DeleteSnapshot(proof) => format!("delete {}", proof.id()),
-        Action::CreatePoolVolume { slot, zone, .. } => format!("add {slot} in {zone}"),
+        Action::CreatePoolVolume(new) if new.attempt > 0 => format!("add {} in {}, attempt {}", new.slot, new.zone, new.attempt),
+        Action::CreatePoolVolume(new) => format!("add {} in {}", new.slot, new.zone),
+        Action::ModifyVolume { key, change, .. } => {
+            let VolumeChange { size, settings } = change;
+            let number = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+            format!("modify {} to {size} {} {} {}", key.name, settings.volume_type, number(settings.iops), number(settings.throughput))
+        }
+        Action::TagVolume { key, tags, .. } => format!("tag {} {tags:?}", key.name),
+        Action::RecordSize { key, size, .. } => format!("record {size} of {}", key.name),
         Action::CreateVolume(request) => format!("create {}", request.key.name),
         Action::Unassign(key) => format!("unassign {}", key.name),
         Action::ForgetNode { key, .. } => format!("forget the node of {}", key.name),

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::domain::tags::{TAG_CLUSTER, TAG_POOL_UID, TAG_SOURCE, TAG_VOLUME_UID};
-use crate::domain::{GiB, NodeName, Phase, SnapshotState, VolumeState, Zone};
+use crate::domain::{GiB, NodeName, Phase, Schedule, SnapshotState, VolumeState, Zone};
 use crate::plan::{ClaimSeen, DemandSeen, NodeSide, PoolSeen, SourceSeen, VolumeSeen};
 
 use super::build::{NOW, at, attachment, claim_ref, fixed_snapshot, pool, snapshot_in, source_volume, volume};
@@ -82,7 +82,7 @@ fn any_source() -> impl Strategy<Value = SourceSeen> {
     let mut foreign = source_volume();
     foreign.tags.insert(TAG_SOURCE.to_owned(), "of others".to_owned());
     let shared = Just(SourceSeen::Volume(source_volume()));
-    prop_oneof![4 => shared, 1 => Just(SourceSeen::Missing), 1 => Just(SourceSeen::Volume(foreign))]
+    prop_oneof![4 => shared, 1 => Just(SourceSeen::Missing("vol-source".to_owned())), 1 => Just(SourceSeen::Volume(foreign))]
 }
 
 fn subset() -> impl Strategy<Value = Vec<&'static str>> {
@@ -96,7 +96,8 @@ pub(super) fn any_world() -> impl Strategy<Value = PoolSeen> {
     let flags =
         (prop::bool::weighted(0.3), prop::bool::weighted(0.9), prop::bool::weighted(0.2), prop::bool::ANY, prop::bool::weighted(0.2));
     let wishes = (0..7u32, subset(), subset(), second(), prop::option::weighted(0.2, 5..15u32));
-    (any_volumes(), any_source(), snapshots, flags, wishes).prop_map(|(volumes, source, snapshots, flags, wishes)| {
+    let rules = (1..4u32, 0..3u64, prop::bool::ANY, prop::bool::ANY, prop::bool::weighted(0.3));
+    (any_volumes(), any_source(), snapshots, flags, (wishes, rules)).prop_map(|(volumes, source, snapshots, flags, (wishes, rules))| {
         let snapshots = snapshots.into_iter().map(|(generation, (state, wrong_tag))| {
             let mut snapshot = snapshot_in(state, generation);
             snapshot.tags.extend(wrong_tag.map(|tag| (TAGS[tag].to_owned(), "of others".to_owned())));
@@ -108,6 +109,10 @@ pub(super) fn any_world() -> impl Strategy<Value = PoolSeen> {
         (seen.pool.deleting, seen.pool.has_finalizer, seen.pool.paused, seen.pool.retain_on_deletion) =
             (flags.0, flags.1, flags.2, flags.3);
         seen.pool.size = wishes.4.map(GiB);
+        (seen.pool.snapshots.keep_count, seen.pool.snapshots.allowed_lag) = (rules.0, rules.1);
+        seen.pool.snapshots.keep_age = rules.2.then(|| jiff::SignedDuration::from_mins(1));
+        seen.pool.snapshots.schedule = Ok(rules.3.then(|| Schedule::parse("* * * * *", "Etc/UTC").unwrap()));
+        seen.pool.template.settings.iops = rules.4.then_some(4000);
         seen.volumes = volumes;
         seen
     })

@@ -4,6 +4,7 @@ mod growth;
 mod kills;
 mod refusals;
 mod story;
+mod supply;
 
 use std::path::PathBuf;
 use std::sync::Arc;
