@@ -23,7 +23,7 @@ impl World {
         self.strike(now);
         self.forget_past(now);
         loop {
-            let changed = self.due(now).iter().fold(false, |changed, id| self.transition(id, now) | changed);
+            let changed = self.index.due(now).iter().fold(false, |changed, id| self.transition(id, now) | changed);
             self.keep(now);
             if !changed {
                 break;
@@ -36,10 +36,6 @@ impl World {
             }
         }
         self.keep(now);
-    }
-
-    fn due(&self, now: Timestamp) -> Vec<String> {
-        self.index.due(now)
     }
 
     /// The transition of one row, if it has one; whether it had.
@@ -134,8 +130,7 @@ impl World {
 
     /// What the data plane owes at `now`.
     pub fn effects(&self, now: Timestamp) -> Vec<Effect> {
-        let owing: Vec<&str> = self.index.owing().collect();
-        owing.iter().filter_map(|id| self.owed_for(id, now)).collect()
+        self.index.owing(now).filter_map(|id| self.owed_for(id, now)).collect()
     }
 
     fn owed_for(&self, id: &str, now: Timestamp) -> Option<Effect> {
@@ -169,7 +164,7 @@ impl World {
             }
             (SnapshotPhase::Pending { .. }, _) => None,
             // What is being filled from it still reads the snapshot.
-            _ if snapshot.deleted && !self.is_being_read(id) => Some(Effect::DeleteSnapshot { snapshot_id }),
+            _ if snapshot.deleted && !self.index.is_being_read(id) => Some(Effect::DeleteSnapshot { snapshot_id }),
             _ => None,
         }
     }
@@ -182,7 +177,7 @@ impl World {
                 None => Effect::FillVolume { volume_id, size_gib, snapshot_id: volume.snapshot_id.clone() },
             }),
             // What is being cloned from it still reads the volume.
-            VolumePhase::Deleting { gone_at } if gone_at <= now && !self.is_being_read(&volume.id) => {
+            VolumePhase::Deleting { gone_at } if gone_at <= now && !self.index.is_being_read(&volume.id) => {
                 Some(Effect::DeleteVolume { volume_id })
             }
             VolumePhase::Deleting { .. } => None,
@@ -195,21 +190,6 @@ impl World {
                 }
             }
         }
-    }
-
-    /// Whether a file that is still to be made is made from this volume or snapshot.
-    fn is_being_read(&self, id: &str) -> bool {
-        self.index.owing().any(|reader| {
-            let volume = self.volumes.get(reader).filter(|v| matches!(v.phase, VolumePhase::Creating { filled: false, .. }));
-            let snapshot = self.snapshots.get(reader).filter(|s| matches!(s.phase, SnapshotPhase::Pending { cloned: false, .. }));
-            let sources = [
-                volume.and_then(|v| v.snapshot_id.as_deref()),
-                volume.and_then(|v| v.source_volume_id.as_deref()),
-                snapshot.filter(|s| s.source_snapshot_id.is_none()).map(|s| s.volume_id.as_str()),
-                snapshot.and_then(|s| s.source_snapshot_id.as_deref()),
-            ];
-            sources.contains(&Some(id))
-        })
     }
 
     /// Gives a slot that has become free to the attachment that has waited longest.

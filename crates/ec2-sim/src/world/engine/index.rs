@@ -29,8 +29,10 @@ struct Marks<'a> {
     due: Option<Timestamp>,
     /// When the row itself is forgotten, by time alone.
     expires: Option<Timestamp>,
-    /// Whether the data plane owes something.
-    owes: bool,
+    /// Since when the data plane owes something, or from when on it will.
+    owes_from: Option<Timestamp>,
+    /// The volume or snapshot that a file is still to be made from.
+    reads: Option<&'a str>,
     /// The instance that a volume is attached to.
     attached: Option<&'a str>,
     /// Whether its attachment waits for a free slot.
@@ -62,7 +64,8 @@ pub(in crate::world) enum Change {
 pub(in crate::world) struct Index {
     due: BTreeSet<(Timestamp, String)>,
     expiring: BTreeSet<(Timestamp, String)>,
-    owing: BTreeSet<String>,
+    owing: BTreeSet<(Timestamp, String)>,
+    readers: Groups,
     attached: Groups,
     waiting: Groups,
     snapshots: Groups,
@@ -102,14 +105,20 @@ impl Index {
         until(&self.expiring, now)
     }
 
-    /// When the next thing is due.
+    /// When the next thing is due, or owed by the data plane.
     pub(in crate::world) fn next_due(&self) -> Option<Timestamp> {
-        self.due.first().map(|(at, _)| *at)
+        let owed = self.owing.iter().find(|(from, _)| *from != AT_ONCE);
+        self.due.first().into_iter().chain(owed).map(|(at, _)| *at).min()
     }
 
-    /// The rows that the data plane owes something, by id.
-    pub(in crate::world) fn owing(&self) -> impl Iterator<Item = &str> {
-        self.owing.iter().map(String::as_str)
+    /// The rows that the data plane owes something at `now`.
+    pub(in crate::world) fn owing(&self, now: Timestamp) -> impl Iterator<Item = &str> {
+        self.owing.iter().take_while(move |(from, _)| *from <= now).map(|(_, id)| id.as_str())
+    }
+
+    /// Whether a file that is still to be made is made from this volume or snapshot.
+    pub(in crate::world) fn is_being_read(&self, id: &str) -> bool {
+        self.readers.contains_key(id)
     }
 
     /// The volumes attached to an instance, in whatever phase.
@@ -159,14 +168,15 @@ impl Index {
         if let Some(at) = marks.expires {
             set(&mut self.expiring, (at, id.to_owned()), change);
         }
-        if marks.owes {
-            set(&mut self.owing, id.to_owned(), change);
+        if let Some(from) = marks.owes_from {
+            set(&mut self.owing, (from, id.to_owned()), change);
         }
         let groups = [
             (&mut self.attached, marks.attached),
             (&mut self.waiting, marks.attached.filter(|_| marks.waits)),
             (&mut self.snapshots, marks.snapshot_of),
             (&mut self.copies, marks.copy_of),
+            (&mut self.readers, marks.reads),
         ];
         for (groups, of) in groups {
             if let Some(of) = of {
@@ -227,46 +237,52 @@ fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
     a.into_iter().chain(b).min()
 }
 
+/// The time of what is owed from the start.
+const AT_ONCE: Timestamp = Timestamp::MIN;
+
 impl Attachment {
-    /// When it goes on by time alone, and whether the data plane owes it something then.
-    fn outlook(&self) -> (Option<Timestamp>, bool) {
+    /// When it goes on by time alone, and from when on the data plane owes it something.
+    fn outlook(&self) -> (Option<Timestamp>, Option<Timestamp>) {
         match self.phase {
-            AttachmentPhase::Attaching { hold: Some(_), .. } | AttachmentPhase::Attached { shown: true } => (None, false),
-            // Due so that whoever drives the world looks again, and owed from then on.
-            AttachmentPhase::Attaching { ready_at, .. } => (Some(ready_at), true),
-            AttachmentPhase::Attached { shown: false } => (None, true),
-            AttachmentPhase::Detaching { hidden, gone_at, .. } => (hidden.then_some(gone_at), !hidden),
+            AttachmentPhase::Attaching { hold: Some(_), .. } | AttachmentPhase::Attached { shown: true } => (None, None),
+            AttachmentPhase::Attaching { ready_at, .. } => (None, Some(ready_at)),
+            AttachmentPhase::Attached { shown: false } => (None, Some(AT_ONCE)),
+            AttachmentPhase::Detaching { hidden, gone_at, .. } => (hidden.then_some(gone_at), (!hidden).then_some(AT_ONCE)),
         }
     }
 }
 
 impl Indexed for Volume {
     fn index_into(&self, index: &mut Index, id: &str, change: Change) {
-        let (mut due, mut owes) = match self.phase {
-            VolumePhase::Creating { ready_at, filled } => (filled.then_some(ready_at), !filled),
-            VolumePhase::Deleting { gone_at } => (Some(gone_at), true),
-            VolumePhase::Available | VolumePhase::Error => (None, false),
+        let (mut due, mut owes_from) = match self.phase {
+            VolumePhase::Creating { ready_at, filled: true } => (Some(ready_at), None),
+            VolumePhase::Creating { filled: false, .. } => (None, Some(AT_ONCE)),
+            VolumePhase::Deleting { gone_at } => (None, Some(gone_at)),
+            VolumePhase::Available | VolumePhase::Error => (None, None),
         };
         if let Some(attachment) = &self.attachment {
-            let (at, unfinished) = attachment.outlook();
+            let (at, from) = attachment.outlook();
             due = earlier(due, at);
-            owes |= unfinished;
+            owes_from = earlier(owes_from, from);
         }
         if let Some(modification) = &self.modification {
-            let at = match modification.phase {
-                ModificationPhase::Modifying { resized: true } => Some(modification.usable_at),
-                ModificationPhase::Optimizing => Some(modification.done_at),
-                _ => None,
+            let (at, from) = match modification.phase {
+                ModificationPhase::Modifying { resized: true } => (Some(modification.usable_at), None),
+                ModificationPhase::Modifying { resized: false } => (None, Some(AT_ONCE)),
+                ModificationPhase::Optimizing => (Some(modification.done_at), None),
+                ModificationPhase::Completed | ModificationPhase::Failed => (None, None),
             };
             due = earlier(due, at);
-            owes |= matches!(modification.phase, ModificationPhase::Modifying { resized: false });
+            owes_from = earlier(owes_from, from);
         }
+        let unmade = matches!(self.phase, VolumePhase::Creating { filled: false, .. });
         let waits = matches!(self.attachment.as_ref().map(|a| &a.phase), Some(AttachmentPhase::Attaching { hold: Some(Hold::NoSlot), .. }));
         let counts = !matches!(self.phase, VolumePhase::Deleting { .. });
         let usage = Usage { gib: u64::from(self.size_gib), iops: u64::from(self.iops.unwrap_or(0)) };
         let marks = Marks {
             due,
-            owes,
+            owes_from,
+            reads: self.snapshot_id.as_deref().or(self.source_volume_id.as_deref()).filter(|_| unmade),
             attached: self.attachment.as_ref().map(|a| a.instance_id.as_str()),
             waits,
             copy_of: self.source_volume_id.as_deref(),
@@ -284,11 +300,13 @@ impl Indexed for Snapshot {
             SnapshotPhase::Pending { ready_at, cloned } => (cloned.then_some(ready_at), !cloned),
             _ => (None, self.deleted),
         };
+        let unmade = matches!(self.phase, SnapshotPhase::Pending { cloned: false, .. });
         let pending = matches!(self.phase, SnapshotPhase::Pending { .. });
         let seen = !self.deleted;
         let marks = Marks {
             due,
-            owes,
+            owes_from: owes.then_some(AT_ONCE),
+            reads: Some(self.source_snapshot_id.as_deref().unwrap_or(&self.volume_id)).filter(|_| unmade),
             snapshot_of: seen.then_some(self.volume_id.as_str()),
             pending: pending && seen,
             tags: seen.then_some(&self.tags),
@@ -313,7 +331,8 @@ impl Indexed for Instance {
             _ => None,
         };
         let terminated = matches!(self.phase, InstancePhase::Terminated { .. });
-        let marks = Marks { due, expires, owes: terminated == self.placed, tags: Some(&self.tags), ..Marks::default() };
+        let owes_from = (terminated == self.placed).then_some(AT_ONCE);
+        let marks = Marks { due, expires, owes_from, tags: Some(&self.tags), ..Marks::default() };
         index.mark(id, &marks, change);
     }
 }

@@ -57,6 +57,9 @@ pub(in crate::world) fn matches<T: Filterable>(resource: &T, filters: &[Filter])
 
 /// Whether the whole of `text` matches the pattern.
 pub(in crate::world) fn glob(pattern: &str, text: &str) -> bool {
+    if !pattern.contains(['*', '?', '\\']) {
+        return pattern == text;
+    }
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
     let (mut p, mut t) = (0, 0);
