@@ -2,10 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test, as it should")]
 
-mod apply_batch;
-mod apply_hostile;
-mod apply_refusals;
-mod apply_repair;
+mod apply;
 mod certificates;
 mod copy_model;
 mod follower;
@@ -18,6 +15,5 @@ mod session;
 mod source_model;
 mod stage;
 mod still;
-mod tree_read;
-mod tree_walk;
+mod tree;
 mod wire;

@@ -1,5 +1,6 @@
 //! Builders and scenery of the tests.
 
+pub mod images;
 pub mod source;
 
 use std::ffi::OsStr;
@@ -22,6 +23,11 @@ pub struct Tree {
 impl Tree {
     pub fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// In memory: for tests that would wait for a disk again and again.
+    pub fn within_memory() -> Self {
+        Self { folder: tempfile::tempdir_in("/dev/shm").unwrap() }
     }
 
     pub fn root(&self) -> Root {

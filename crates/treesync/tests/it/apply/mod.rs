@@ -1,0 +1,10 @@
+//! One copy: equal to its source, at no harm, whatever interrupts it.
+
+mod batch;
+mod hostile;
+mod kill;
+mod refusals;
+mod repair;
+mod room;
+mod scene;
+mod shutdown;

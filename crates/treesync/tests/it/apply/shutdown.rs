@@ -1,0 +1,108 @@
+//! The filesystem is shut down at any step, or at any moment, as by a crash of the machine.
+
+use super::scene::{Scene, options};
+use crate::stage::images::{Image, ImageKind, Shutdown, shut_down};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use treesync::apply::{Copy, Observer, Step};
+
+/// Steps that one batch of the scene has at least.
+const STEPS: u64 = 89;
+
+/// Shuts the filesystem down before the n-th step, or a while after it.
+struct CrashAt {
+    mount: PathBuf,
+    how: Shutdown,
+    step: u64,
+    later: Duration,
+    seen: AtomicU64,
+    is_done: Arc<Mutex<bool>>,
+}
+
+impl CrashAt {
+    fn crash(mount: &std::path::Path, how: Shutdown, is_done: &Mutex<bool>) {
+        // Held until it is done, so that the mount is not busy afterwards.
+        let mut is_done = is_done.lock().unwrap();
+        if !std::mem::replace(&mut *is_done, true) {
+            shut_down(mount, how);
+        }
+    }
+}
+
+impl Observer for CrashAt {
+    fn before(&self, _: Step) -> std::io::Result<()> {
+        if self.seen.fetch_add(1, Ordering::SeqCst) != self.step {
+            return Ok(());
+        }
+        if self.later.is_zero() {
+            Self::crash(&self.mount, self.how, &self.is_done);
+            return Ok(());
+        }
+        let (mount, how, later, is_done) = (self.mount.clone(), self.how, self.later, Arc::clone(&self.is_done));
+        std::thread::spawn(move || {
+            let start = Instant::now();
+            while start.elapsed() < later {
+                std::hint::spin_loop();
+            }
+            Self::crash(&mount, how, &is_done);
+        });
+        Ok(())
+    }
+}
+
+/// One crash, and what is found after the next boot.
+fn trial(image: &Image, scene: &Scene, how: Shutdown, step: u64, later: Duration) {
+    let is_done = Arc::new(Mutex::new(false));
+    let crash = CrashAt { mount: image.path(), how, step, later, seen: AtomicU64::new(0), is_done: Arc::clone(&is_done) };
+    let mut copy = Copy::open(image.root(), options(Some(Arc::new(crash)))).unwrap();
+    let before = copy.position().unwrap().generation;
+    let was_durable = scene.apply(&mut copy).and_then(|_| copy.make_durable()).is_ok();
+    drop(copy);
+    CrashAt::crash(&image.path(), how, &is_done);
+    image.remount();
+    scene.assert_no_torn_file(&image.path());
+    let copy = Copy::open(image.root(), options(None)).unwrap();
+    let after = copy.position().expect("a position after recovery").generation;
+    drop(copy);
+    let context = format!("{how:?} at step {step} + {later:?}: from {before} to {after}");
+    assert!(after == before || after == before + 1, "{context}");
+    assert!(!was_durable || after == before + 1, "what was durable is lost: {context}");
+    eprint!("\r{context}        ");
+    scene.assert_at(&image.root(), after);
+}
+
+fn crash_at_every_step(kind: ImageKind, size_mib: u64) {
+    let Some(image) = Image::new(kind, size_mib, &[]) else { return };
+    let scene = Scene::new();
+    let mut copy = Copy::open(image.root(), options(None)).unwrap();
+    scene.apply(&mut copy).unwrap();
+    copy.make_durable().unwrap();
+    drop(copy);
+    let mut trials = 0;
+    // A step for each kind of crash; those between two steps at moments that drift through the batch.
+    for step in 0..STEPS {
+        let how = if step % 2 == 0 { Shutdown::DropJournal } else { Shutdown::FlushJournal };
+        let other = if step % 2 == 0 { Shutdown::FlushJournal } else { Shutdown::DropJournal };
+        trial(&image, &scene, how, step, Duration::ZERO);
+        trial(&image, &scene, other, step, Duration::from_micros(1 + step * 37 % 900));
+        trials += 2;
+        // A crash of XFS takes longest to come back from.
+        if kind == ImageKind::Ext4 {
+            trial(&image, &scene, how, step, Duration::from_micros(1 + step * 501 % 4000));
+            trials += 1;
+        }
+    }
+    eprintln!("\n{trials} crashes of {kind:?}");
+}
+
+#[test]
+fn a_crash_of_ext4_at_any_step_leaves_a_whole_copy_and_an_honest_marker() {
+    crash_at_every_step(ImageKind::Ext4, 64);
+}
+
+#[test]
+fn a_crash_of_xfs_at_any_step_leaves_a_whole_copy_and_an_honest_marker() {
+    crash_at_every_step(ImageKind::Xfs, 300);
+}

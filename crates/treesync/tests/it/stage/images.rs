@@ -1,0 +1,120 @@
+//! Filesystems of their own in image files, that can be shut down as a crash would.
+
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::thread::UnshareFlags;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+use treesync::tree::Root;
+
+/// Filesystems whose crashes are tried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ImageKind {
+    Ext4,
+    Xfs,
+}
+
+/// What the kernel does with changes of metadata that are not in the journal yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shutdown {
+    /// Writes the journal first (`FS_IOC_SHUTDOWN` with LOGFLUSH, 1).
+    FlushJournal,
+    /// Drops them, as a power cut does (NOLOGFLUSH, 2).
+    DropJournal,
+}
+
+/// A mounted image. The mount is seen by the thread that made it and its children alone, and goes with them, so that
+/// nothing is left behind by a test that dies.
+pub struct Image {
+    kind: ImageKind,
+    folder: TempDir,
+    /// Kept open: a loop device without users is given back.
+    device: (PathBuf, File),
+}
+
+impl Image {
+    /// None, loudly, where images cannot be mounted.
+    pub fn new(kind: ImageKind, size_mib: u64, more_options: &[&str]) -> Option<Self> {
+        if !super::is_root_or_skipped(&format!("a filesystem image of {kind:?}")) {
+            return None;
+        }
+        own_mounts();
+        // In memory: what a crash leaves is what the filesystem wrote to its device, however fast that is.
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let image = folder.path().join("image");
+        File::create(&image).unwrap().set_len(size_mib << 20).unwrap();
+        let (program, quiet) = match kind {
+            ImageKind::Ext4 => ("mkfs.ext4", &["-q", "-F"][..]),
+            ImageKind::Xfs => ("mkfs.xfs", &["-q", "-f"][..]),
+        };
+        run(Command::new(program).args(quiet).args(more_options).arg(&image));
+        std::fs::create_dir(folder.path().join("mnt")).unwrap();
+        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(folder.path().join("mnt")));
+        let minor = rustix::fs::minor(std::fs::metadata(folder.path().join("mnt")).unwrap().dev());
+        let device = PathBuf::from(format!("/dev/loop{minor}"));
+        let opened = File::from(rustix::fs::open(&device, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap());
+        Some(Self { kind, folder, device: (device, opened) })
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("mnt")
+    }
+
+    pub fn root(&self) -> Root {
+        Root::open(&self.path()).unwrap()
+    }
+
+    /// Mounts it again as the next boot would. Nothing in it may be open.
+    pub fn remount(&self) {
+        // A process that another test starts holds our descriptors from its fork to its exec.
+        let is_busy = || rustix::mount::unmount(self.path(), UnmountFlags::empty()) == Err(rustix::io::Errno::BUSY);
+        let start = std::time::Instant::now();
+        while is_busy() {
+            assert!(start.elapsed().as_secs() < 10, "something in {} is still open", self.path().display());
+            std::thread::yield_now();
+        }
+        let kind = match self.kind {
+            ImageKind::Ext4 => "ext4",
+            ImageKind::Xfs => "xfs",
+        };
+        rustix::mount::mount(&self.device.0, self.path(), kind, MountFlags::empty(), None).unwrap();
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(self.path(), UnmountFlags::DETACH);
+    }
+}
+
+/// Stops a filesystem dead: what is not on the disk by now never comes there.
+pub fn shut_down(mount: &Path, how: Shutdown) {
+    /// `FS_IOC_SHUTDOWN`, `_IOR('X', 125, __u32)`: the same number for ext4 and XFS (linux/fs.h).
+    const FS_IOC_SHUTDOWN: rustix::ioctl::Opcode = 0x8004_587d;
+    let root = File::open(mount).unwrap();
+    let flags: u32 = match how {
+        Shutdown::FlushJournal => 1,
+        Shutdown::DropJournal => 2,
+    };
+    #[expect(unsafe_code, reason = "the ioctl reads the u32 that is given, and no wrapper of it exists")]
+    unsafe {
+        rustix::ioctl::ioctl(&root, rustix::ioctl::Setter::<FS_IOC_SHUTDOWN, u32>::new(flags)).unwrap();
+    }
+}
+
+/// Gives this thread mounts of its own.
+fn own_mounts() {
+    #[expect(unsafe_code, reason = "only the mounts and the working directory of this thread become its own; no descriptor is")]
+    unsafe {
+        rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS).unwrap();
+    }
+    rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE).unwrap();
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,4 @@
+//! Reading a tree.
+
+mod read;
+mod walk;
