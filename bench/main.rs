@@ -3,6 +3,7 @@
 mod cluster;
 mod planning;
 mod row;
+mod supply;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use row::Row;
 const RESULTS: &str = "target/bench/results.json";
 
 /// Names of all benchmarks, in the order in which they run.
-const ALL: [&str; 2] = ["planning", "cluster"];
+const ALL: [&str; 3] = ["planning", "supply", "cluster"];
 
 fn main() -> ExitCode {
     let only: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
@@ -35,6 +36,9 @@ fn run(only: &[String]) -> Result<()> {
     let mut rows: Vec<Row> = Vec::new();
     if wanted("planning") {
         rows.extend(planning::run());
+    }
+    if wanted("supply") {
+        rows.extend(supply::run()?);
     }
     if wanted("cluster") {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

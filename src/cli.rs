@@ -7,8 +7,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::agent::{self, DeviceTree};
 use crate::controller;
-use crate::domain::NodeName;
+use crate::domain::{GiB, NodeName};
 use crate::ec2::pacing::{Limits, Raised};
+use crate::explain;
 use crate::telemetry::LogFormat;
 
 /// Keeps pools of filled, identical EBS volumes ready for pods.
@@ -33,6 +34,8 @@ pub enum Command {
     Controller(ControllerArgs),
     /// Attach, mount and hand out volumes on this node.
     Agent(AgentArgs),
+    /// Say what would be done for a pool, in which order, why not yet, and what it costs. Changes nothing.
+    Explain(ExplainArgs),
     /// Print the custom resource definitions, or write them to a folder.
     Crds(CrdsArgs),
 }
@@ -103,6 +106,59 @@ pub struct AgentArgs {
     /// Address of health and metrics.
     #[arg(long, env = "ADMIN_ADDRESS", default_value = "0.0.0.0:8081")]
     pub admin_address: SocketAddr,
+}
+
+/// Arguments of `explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// Name of the pool. Default: all pools.
+    pub pool: Option<String>,
+    /// Namespace of the pool. Default: all namespaces.
+    #[arg(long, short)]
+    pub namespace: Option<String>,
+    /// How it is printed.
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: explain::Output,
+    /// Explain the pools of this manifest, or of standard input with -, without a cluster and without EC2.
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// With --from: the size of the source, which a manifest does not tell. Example: 100Gi.
+    #[arg(long, default_value = "20Gi", value_parser = size)]
+    pub source_size: GiB,
+    /// A list of prices in place of the one in the program; src/explain/prices.yaml shows the format.
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<PathBuf>,
+    /// Name of this cluster, as the controller has it. Needed without --from.
+    #[arg(long, env = "CLUSTER_NAME")]
+    pub cluster_name: Option<String>,
+    /// AWS region. Default: as the AWS SDK finds it.
+    #[arg(long, env = "AWS_REGION")]
+    pub region: Option<String>,
+    /// Where EC2 is, when it is not the region's own endpoint.
+    #[arg(long, env = "AWS_ENDPOINT_URL")]
+    pub endpoint_url: Option<String>,
+    /// A rate that AWS has raised for the account, as for the controller.
+    #[arg(long = "ec2-rate", env = "EC2_RATES", value_delimiter = ',', value_name = "ACTION=BURST/RATE")]
+    pub rates: Vec<Raised>,
+}
+
+fn size(text: &str) -> Result<GiB, String> {
+    GiB::from_quantity(text).ok_or_else(|| format!("{text:?} is no size such as 20Gi"))
+}
+
+impl ExplainArgs {
+    /// What is asked.
+    pub fn question(&self) -> explain::Question {
+        explain::Question {
+            pool: self.pool.clone(),
+            namespace: self.namespace.clone(),
+            from: self.from.clone(),
+            prices: self.prices.clone(),
+            source_size: self.source_size,
+            output: self.output,
+            limits: Limits::raised(self.rates.iter().cloned()),
+        }
+    }
 }
 
 /// Arguments of `crds`.

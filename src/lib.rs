@@ -7,6 +7,7 @@ pub mod cli;
 pub mod controller;
 pub mod domain;
 pub mod ec2;
+pub mod explain;
 pub mod k8s;
 pub mod metrics;
 pub mod plan;

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use kube::Client;
-use volume_dispatcher::cli::{AgentArgs, Cli, Command, ControllerArgs, CrdsArgs};
+use volume_dispatcher::cli::{AgentArgs, Cli, Command, ControllerArgs, CrdsArgs, ExplainArgs};
 use volume_dispatcher::ec2::aws::Aws;
 use volume_dispatcher::ec2::pacing::Gate;
-use volume_dispatcher::{agent, api, controller, telemetry, yaml};
+use volume_dispatcher::{agent, api, controller, explain, telemetry, yaml};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -37,6 +37,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         match cli.command {
             Command::Controller(args) => run_controller(args).await,
             Command::Agent(args) => run_agent(args).await,
+            Command::Explain(args) => run_explain(args).await,
             Command::Crds(args) => crds(&args),
         }
     })
@@ -46,6 +47,20 @@ async fn run_controller(args: ControllerArgs) -> anyhow::Result<()> {
     let gate = Gate::new(args.ec2.limits());
     let ec2 = Aws::connect(args.ec2.region.clone(), args.ec2.endpoint_url.clone(), gate.clone()).await;
     controller::run(ec2, gate, args.settings()).await
+}
+
+async fn run_explain(args: ExplainArgs) -> anyhow::Result<()> {
+    let question = args.question();
+    // The future is large, and this is called once.
+    let text = Box::pin(explain::run(&question, async || {
+        let cluster = args
+            .cluster_name
+            .clone()
+            .context("--cluster-name is needed: the name that the controller has; or give a manifest with --from")?;
+        let gate = Gate::new(question.limits.clone());
+        Ok((Aws::connect(args.region.clone(), args.endpoint_url.clone(), gate).await, cluster))
+    }));
+    print_text(&text.await?)
 }
 
 async fn run_agent(args: AgentArgs) -> anyhow::Result<()> {
@@ -69,9 +84,13 @@ fn crds(args: &CrdsArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ends quietly when the reader has seen enough.
 fn print_document(text: &str) -> anyhow::Result<()> {
-    match write!(std::io::stdout(), "---\n{text}") {
+    print_text(&format!("---\n{text}"))
+}
+
+/// Ends quietly when the reader has seen enough.
+fn print_text(text: &str) -> anyhow::Result<()> {
+    match write!(std::io::stdout(), "{text}") {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }

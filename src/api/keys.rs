@@ -18,6 +18,8 @@ pub const ATTRIBUTE_POOL_VOLUME: &str = "volumedispatcher.io/pool-volume";
 /// StorageClass parameter: `<namespace>/<name>` of the pool.
 pub const PARAMETER_POOL: &str = "pool";
 
+/// Annotation of a PoolVolume that was made for an EBS volume which existed before it: the id of that volume.
+pub const ANNOTATION_ADOPTS: &str = "volumedispatcher.io/adopts";
 /// Annotation by which the scheduler names the node of a waiting claim.
 pub const ANNOTATION_SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 /// Annotation that tells the volume controller who deletes a PersistentVolume.

@@ -1,7 +1,7 @@
 //! Which of the planned EC2 writes are made now: no more than the account allows, the urgent ones first, no pool forgotten.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::domain::{ObjectKey, Phase};
 use crate::plan::{Action, PoolSeen};
@@ -36,16 +36,16 @@ pub struct Turns {
     count: u64,
 }
 
-/// How much somebody waits for an action of a pool.
-pub fn urgency(seen: &PoolSeen, action: &Action) -> Urgency {
-    let Action::CreateVolume(request) = action else { return Urgency::Refill };
-    let is_claimed = seen.volumes.iter().any(|volume| volume.key == request.key && volume.claim.is_some());
+/// The EC2 writes among the actions of a pool, in their order.
+pub fn wishes(seen: &PoolSeen, actions: &[Action]) -> Vec<Wish> {
+    let claimed: HashSet<&ObjectKey> = seen.volumes.iter().filter(|volume| volume.claim.is_some()).map(|volume| &volume.key).collect();
     let has_ready = seen.volumes.iter().any(|volume| volume.phase == Some(Phase::Ready) && volume.claim.is_none());
-    match (is_claimed, has_ready) {
-        (true, _) => Urgency::Claim,
-        (false, false) => Urgency::Empty,
-        (false, true) => Urgency::Refill,
-    }
+    let urgency = |action: &Action| match action {
+        Action::CreateVolume(request) if claimed.contains(&request.key) => Urgency::Claim,
+        Action::CreateVolume(_) if !has_ready => Urgency::Empty,
+        _ => Urgency::Refill,
+    };
+    actions.iter().filter_map(|action| Some(Wish { call: action.ec2_call()?, urgency: urgency(action) })).collect()
 }
 
 /// A wish and its place in the queue: what compares least is served first.

@@ -2,10 +2,11 @@
 
 pub mod admission;
 mod backoff;
+mod collect;
 mod context;
 mod demand;
 mod error;
-mod parse;
+pub(crate) mod parse;
 mod stores;
 mod supply;
 mod sweep;
@@ -23,6 +24,7 @@ use tracing::info;
 use crate::admin::Admin;
 use crate::ec2::Ec2;
 use crate::ec2::pacing::Gate;
+use crate::k8s::fence::fenced;
 use crate::k8s::lease::Elector;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
@@ -30,6 +32,9 @@ use crate::shutdown::Shutdown;
 use context::Context;
 use stores::Stores;
 use supply::Sweeper;
+
+pub use supply::{View, pool_seen, sweep_for};
+pub use sweep::Sweep;
 
 /// Name of the Lease.
 const LEASE_NAME: &str = "volume-dispatcher-controller";
@@ -65,10 +70,13 @@ pub async fn run<E: Ec2>(ec2: E, gate: Gate, settings: Settings) -> anyhow::Resu
         () = shutdown.requested() => return Ok(()),
     }
     admin.set_ready();
+    let mut elector = Elector::new(Api::namespaced(client.clone(), &settings.namespace), LEASE_NAME, &settings.identity);
+    let (term, writer) = (elector.term(), fenced(&client, &elector.term()));
+    gate.guard(Box::new(move || term.lasts()));
     let reporter = Reporter { controller: "volume-dispatcher".to_owned(), instance: Some(settings.identity.clone()) };
     let context = Context {
-        recorder: Recorder::new(client.clone(), reporter),
-        client: client.clone(),
+        recorder: Recorder::new(writer.clone(), reporter),
+        client: writer,
         ec2,
         gate,
         cluster: settings.cluster.clone(),
@@ -76,7 +84,6 @@ pub async fn run<E: Ec2>(ec2: E, gate: Gate, settings: Settings) -> anyhow::Resu
         metrics,
         said: Arc::default(),
     };
-    let mut elector = Elector::new(Api::namespaced(client, &settings.namespace), LEASE_NAME, &settings.identity);
     tokio::select! {
         () = elector.acquire() => {}
         () = shutdown.requested() => return Ok(()),

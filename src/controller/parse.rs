@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::api::keys::FINALIZER;
+use crate::api::keys::{ANNOTATION_ADOPTS, FINALIZER};
 use crate::api::volume_pool::{DeletionPolicy, SnapshotsSpec, WhenEmpty};
 use crate::api::{PoolVolume, VolumePool, VolumePoolStatus};
 use crate::domain::{CloudVolume, Encryption, GiB, NodeName, ObjectKey, Schedule, SnapshotId, Uid, VolumeId, VolumeSettings, Zone};
@@ -106,6 +106,12 @@ fn is_true(status: &VolumePoolStatus, condition: Condition) -> bool {
     status.conditions.iter().any(|stored| stored.type_ == condition.as_str() && stored.status == "True")
 }
 
+/// The EBS volume of an object: the one that EC2 gave, or the one that it was made for.
+pub fn volume_id_of(volume: &PoolVolume) -> Option<VolumeId> {
+    let given = volume.status.as_ref().and_then(|status| status.cloud.as_ref()?.volume_id.as_deref());
+    given.or_else(|| volume.annotations().get(ANNOTATION_ADOPTS).map(String::as_str)).map(VolumeId::new)
+}
+
 /// A volume joined with what EC2 shows of it; `initialized` is newer than what is stored.
 pub fn volume_seen(volume: &PoolVolume, cloud: Option<CloudVolume>, initialized: Option<u8>) -> VolumeSeen {
     let spec = &volume.spec;
@@ -129,7 +135,7 @@ pub fn volume_seen(volume: &PoolVolume, cloud: Option<CloudVolume>, initialized:
         phase: status.phase,
         initialized_percent: initialized.unwrap_or(stored.initialized_percent),
         recorded: Recorded {
-            volume: stored.volume_id.as_deref().map(VolumeId::new),
+            volume: volume_id_of(volume),
             requested: stored.requested_time.map(|time| time.0),
             missing_since: stored.missing_since.map(|time| time.0),
             deletion_accepted: stored.state.as_deref() == Some(STATE_DELETING),

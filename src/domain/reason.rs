@@ -61,6 +61,10 @@ pub enum Reason {
     VolumeModified,
     /// An EBS volume was deleted.
     VolumeDeleted,
+    /// An EBS volume whose object was lost has an object again.
+    Adopted,
+    /// An EBS volume that no object knew was deleted.
+    OrphanDeleted,
     /// A claim got a volume.
     Dispatched,
     /// A claim waits for a volume to be ready.
@@ -114,6 +118,8 @@ impl Reason {
             Self::VolumeFailed => "VolumeFailed",
             Self::VolumeModified => "VolumeModified",
             Self::VolumeDeleted => "VolumeDeleted",
+            Self::Adopted => "Adopted",
+            Self::OrphanDeleted => "OrphanDeleted",
             Self::Dispatched => "Dispatched",
             Self::WaitingForVolume => "WaitingForVolume",
             Self::PoolNotFound => "PoolNotFound",

@@ -82,14 +82,14 @@ pub trait Ec2: Clone + Send + Sync + 'static {
     fn modify_volume(&self, id: &VolumeId, change: &ModifyVolume) -> impl Future<Output = Result<(), Error>> + Send;
     /// The last change of each of the volumes that had one; unknown ids are left out.
     fn modifications(&self, ids: &[VolumeId]) -> impl Future<Output = Result<BTreeMap<VolumeId, ModificationShown>, Error>> + Send;
-    /// Sets tags of a volume; others stay. The same tags again change nothing.
-    fn tag_volume(&self, id: &VolumeId, tags: &Tags) -> impl Future<Output = Result<(), Error>> + Send;
     /// Deletes a volume. One that is gone counts as deleted.
     fn delete_volume(&self, id: &VolumeId) -> impl Future<Output = Result<(), Error>> + Send;
     /// Asks for a snapshot; EC2 takes no token, so the caller looks for an earlier one first.
     fn create_snapshot(&self, volume: &VolumeId, tags: &Tags) -> impl Future<Output = Result<CloudSnapshot, Error>> + Send;
     /// Deletes a snapshot. One that is gone counts as deleted.
     fn delete_snapshot(&self, id: &SnapshotId) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Sets tags of a resource; others stay. The same tags again change nothing.
+    fn tag(&self, resource: &str, tags: &Tags) -> impl Future<Output = Result<(), Error>> + Send;
     /// Asks for an attachment; the device appears seconds later. Refused with [`Class::Conflict`] when the volume
     /// or the device name is taken.
     fn attach_volume(&self, id: &VolumeId, instance: &InstanceId, device: &str) -> impl Future<Output = Result<(), Error>> + Send;

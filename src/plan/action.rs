@@ -159,6 +159,31 @@ impl Action {
         }
     }
 
+    /// The kind of effect, for logs, metrics and explanations.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::AddPoolFinalizer => "AddPoolFinalizer",
+            Self::RemovePoolFinalizer => "RemovePoolFinalizer",
+            Self::CreateSnapshot { .. } => "CreateSnapshot",
+            Self::DeleteSnapshot(_) => "DeleteSnapshot",
+            Self::CreatePoolVolume(_) => "CreatePoolVolume",
+            Self::CreateVolume(_) => "CreateVolume",
+            Self::ModifyVolume { .. } => "ModifyVolume",
+            Self::TagVolume { .. } => "TagVolume",
+            Self::RecordSize { .. } => "RecordSize",
+            Self::Unassign(_) => "Unassign",
+            Self::ForgetNode { .. } => "ForgetNode",
+            Self::DeletePoolVolume { .. } => "DeletePoolVolume",
+            Self::DeleteVolume { .. } => "DeleteVolume",
+            Self::RemoveVolumeFinalizer(_) => "RemoveVolumeFinalizer",
+        }
+    }
+
+    /// Whether a snapshot, a volume or its object comes into being by it.
+    pub fn makes_something(&self) -> bool {
+        matches!(self.name(), "CreateSnapshot" | "CreatePoolVolume" | "CreateVolume")
+    }
+
     /// Whether it changes anything in EC2.
     pub fn writes_to_ec2(&self) -> bool {
         self.ec2_call().is_some()

@@ -12,11 +12,13 @@ mod dispatch;
 mod findings;
 mod modification;
 pub mod observation;
+mod rehearsal;
 mod release;
 pub mod report;
 mod safety;
 mod snapshots;
 mod source;
+pub mod strays;
 #[cfg(test)]
 mod tests;
 mod volumes;
@@ -29,9 +31,10 @@ pub use observation::{
     ClaimFault, FreeSpan, Modification, NodeSide, Origin, PoolSeen, PoolWanted, Recorded, SnapshotsWanted, Source, SourceLoad, SourceSeen,
     TemplateWanted, VolumeSeen,
 };
+pub use rehearsal::{Rehearsal, rehearse};
 pub use release::pv_name;
 pub use report::{Condition, Finding, Report, VolumeReport};
-pub use safety::VISIBILITY;
+pub use safety::{StrayProof, VISIBILITY, prove_stray};
 pub use snapshots::generation_of;
 
 /// What to do for one pool, and how it stands.

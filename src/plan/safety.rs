@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::tags::{TAG_CLUSTER, TAG_POOL_UID, TAG_VOLUME_UID};
-use crate::domain::{CloudSnapshot, CloudVolume, SnapshotId, SnapshotState, VolumeId, VolumeState};
+use crate::domain::tags::{TAG_CLUSTER, TAG_POOL, TAG_POOL_UID, TAG_VOLUME_UID};
+use crate::domain::{CloudSnapshot, CloudVolume, ObjectKey, SnapshotId, SnapshotState, Uid, VolumeId, VolumeState};
 
 use super::action::DeletionProof;
 use super::observation::{PoolWanted, VolumeSeen};
+use super::strays::{GRACE, PoolFacts};
 
 /// How long EC2 may fail to list something that exists. A resource that is unseen for less is unknown, not absent.
 ///
@@ -49,4 +50,37 @@ pub(super) fn may_expire_snapshot(
 fn is_ours(pool: &PoolWanted, snapshot: &CloudSnapshot) -> bool {
     let tag_is = |key: &str, value: &str| snapshot.tags.get(key).is_some_and(|found| found == value);
     tag_is(TAG_CLUSTER, &pool.cluster) && tag_is(TAG_POOL_UID, pool.uid.as_str())
+}
+
+/// What a fresh look, past every cache, has shown of a volume that nobody seemed to know.
+#[derive(Clone, Debug)]
+pub struct StrayProof {
+    /// Our cluster.
+    pub cluster: String,
+    /// The pool whose name the volume carries.
+    pub pool: ObjectKey,
+    /// That pool as it is now.
+    pub facts: PoolFacts,
+    /// Since when nobody knows the volume.
+    pub since: Timestamp,
+    /// Now.
+    pub now: Timestamp,
+    /// UIDs of all PoolVolumes that exist.
+    pub live_objects: BTreeSet<Uid>,
+    /// All EBS volumes that a PoolVolume, a PersistentVolume or a pool names.
+    pub named_volumes: BTreeSet<VolumeId>,
+}
+
+/// Proof for a volume of a living pool that no object knows: all our tags match, nothing names it, and nothing has for
+/// longer than the grace.
+pub fn prove_stray(fresh: &StrayProof, cloud: &CloudVolume) -> Option<DeletionProof<VolumeId>> {
+    let tag_is = |key: &str, value: &str| cloud.tags.get(key).is_some_and(|found| found == value);
+    let facts = &fresh.facts;
+    let ours = tag_is(TAG_CLUSTER, &fresh.cluster) && tag_is(TAG_POOL, &fresh.pool.to_string()) && tag_is(TAG_POOL_UID, facts.uid.as_str());
+    let is_orphan = cloud.tags.get(TAG_VOLUME_UID).is_some_and(|uid| !fresh.live_objects.contains(&Uid::new(uid.as_str())));
+    let is_unnamed = !fresh.named_volumes.contains(&cloud.id);
+    let is_allowed = !facts.paused && !facts.retains;
+    let unused = cloud.live_attachments().next().is_none() && matches!(cloud.state, VolumeState::Available | VolumeState::Error);
+    let is_old = fresh.now.duration_since(fresh.since) >= GRACE;
+    (ours && is_orphan && is_unnamed && is_allowed && unused && is_old).then(|| DeletionProof::after_checks(cloud.id.clone()))
 }

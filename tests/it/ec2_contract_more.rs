@@ -142,7 +142,7 @@ async fn tags_are_added_to_a_volume_and_others_stay() {
     let sim = Simulator::start().await;
     let volume = sim.volume().await;
     for _ in 0..2 {
-        sim.ec2.tag_volume(&volume, &tag("team", "web")).await.unwrap();
+        sim.ec2.tag(volume.as_str(), &tag("team", "web")).await.unwrap();
     }
     let tags = sim.seen(&volume).await.tags;
     assert_eq!((tags["team"].as_str(), tags["made-by"].as_str()), ("web", "contract"));

@@ -12,5 +12,7 @@ mod crds;
 mod ec2_contract;
 /// What the EC2 adapter promises of errors, snapshots, limits and pages.
 mod ec2_contract_more;
+/// What would be done for a pool, from its manifest alone.
+mod explain;
 /// A simulator in this process and an adapter to it.
 mod simulator;

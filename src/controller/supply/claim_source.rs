@@ -1,7 +1,8 @@
 //! Which EBS volume is a claim that a pool names as its source?
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::api::keys::GROUP;
 use crate::domain::VolumeId;
@@ -12,14 +13,13 @@ const EBS_DRIVERS: [&str; 2] = ["ebs.csi.aws.com", GROUP];
 
 /// The EBS volume of a claim, by the handle of the PersistentVolume that it is bound to.
 pub(super) fn resolve(
-    claims: &Store<PersistentVolumeClaim>,
-    pvs: &Store<PersistentVolume>,
-    (namespace, name): (&str, &str),
+    claim: Option<Arc<PersistentVolumeClaim>>,
+    find_pv: impl Fn(&str) -> Option<Arc<PersistentVolume>>,
 ) -> Result<VolumeId, ClaimFault> {
-    let claim = claims.get(&ObjectRef::new(name).within(namespace)).ok_or(ClaimFault::NotFound)?;
+    let claim = claim.ok_or(ClaimFault::NotFound)?;
     let is_bound = claim.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"));
     let volume_name = claim.spec.as_ref().and_then(|spec| spec.volume_name.clone()).filter(|_| is_bound).ok_or(ClaimFault::NotBound)?;
-    let pv = pvs.get(&ObjectRef::new(&volume_name)).ok_or(ClaimFault::NotBound)?;
+    let pv = find_pv(&volume_name).ok_or(ClaimFault::NotBound)?;
     ebs_volume(&pv)
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn all<E: Ec2>(context: &Context<E>, backoff: &Backoff, pool: &
 }
 
 async fn carry_out<E: Ec2>(context: &Context<E>, backoff: &Backoff, pool: &VolumePool, seen: &PoolSeen, action: Action) -> bool {
-    let (name, object) = (name_of(&action), label(&action, seen));
+    let (name, object) = (action.name(), label(&action, seen));
     match one(context, pool, seen, &action).await {
         Ok(Outcome::Done) => {
             backoff.succeeded(&object);
@@ -64,7 +64,7 @@ async fn carry_out<E: Ec2>(context: &Context<E>, backoff: &Backoff, pool: &Volum
 
 /// What an effect waits under after it has failed.
 pub(super) fn label(action: &Action, seen: &PoolSeen) -> String {
-    format!("{} {}", name_of(action), object_of(action, seen))
+    format!("{} {}", action.name(), object_of(action, seen))
 }
 
 async fn one<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: &PoolSeen, action: &Action) -> Result<Outcome, Error> {
@@ -230,25 +230,6 @@ fn pool_tags(pool: &VolumePool, cluster: &str, generation: u64) -> Tags {
     tags.insert(TAG_POOL_UID.to_owned(), pool.uid().unwrap_or_default());
     tags.insert(TAG_GENERATION.to_owned(), generation.to_string());
     tags
-}
-
-fn name_of(action: &Action) -> &'static str {
-    match action {
-        Action::AddPoolFinalizer => "AddPoolFinalizer",
-        Action::RemovePoolFinalizer => "RemovePoolFinalizer",
-        Action::CreateSnapshot { .. } => "CreateSnapshot",
-        Action::DeleteSnapshot(_) => "DeleteSnapshot",
-        Action::CreatePoolVolume(_) => "CreatePoolVolume",
-        Action::ModifyVolume { .. } => "ModifyVolume",
-        Action::TagVolume { .. } => "TagVolume",
-        Action::RecordSize { .. } => "RecordSize",
-        Action::CreateVolume(_) => "CreateVolume",
-        Action::Unassign(_) => "Unassign",
-        Action::ForgetNode { .. } => "ForgetNode",
-        Action::DeletePoolVolume { .. } => "DeletePoolVolume",
-        Action::DeleteVolume { .. } => "DeleteVolume",
-        Action::RemoveVolumeFinalizer(_) => "RemoveVolumeFinalizer",
-    }
 }
 
 fn object_of(action: &Action, seen: &PoolSeen) -> String {

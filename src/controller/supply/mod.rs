@@ -20,18 +20,30 @@ use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};
 
 use crate::api::VolumePool;
-use crate::domain::{ModificationState, VolumeId};
-use crate::ec2::Ec2;
+use crate::domain::{ModificationState, ObjectKey, VolumeId};
+use crate::ec2::{self, Ec2};
+use crate::plan::strays::StrayAction;
 use crate::plan::{self, PoolSeen, Report};
 
-use super::admission::{Turns, Wish, admit, urgency};
+use super::admission::{self, Turns, Wish, admit};
 use super::backoff::Backoff;
+use super::collect::{self, Collector};
 use super::context::Context;
 use super::parse;
-use super::sweep::{Interest, Sweep};
+use super::sweep::{self, Interest, Sweep};
 
 use crew::{Calls, Crew};
-use view::View;
+pub use view::View;
+
+/// What is seen of one pool; `None` when its spec cannot be read, or the sweep has not asked about its source.
+pub fn pool_seen(view: &View, cluster: &str, sweep: &Sweep, pool: &VolumePool) -> Option<PoolSeen> {
+    observe::pool(view, cluster, sweep, pool)
+}
+
+/// One look at EC2 for all pools of a view, for whoever looks only once.
+pub async fn sweep_for<E: Ec2>(ec2: &E, cluster: &str, view: &View) -> Result<Sweep, ec2::Error> {
+    sweep::once(ec2, cluster, &observe::interest(view, None, false)).await
+}
 
 /// The shortest time between two passes, so that a burst of changes is one pass.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -77,6 +89,7 @@ struct Desk {
     backoff: Arc<Backoff>,
     crew: Crew,
     turns: Turns,
+    collector: Collector,
 }
 
 /// Runs for as long as this replica leads.
@@ -118,22 +131,40 @@ fn tell_interest<E: Ec2>(context: &Context<E>, sweeper: &Sweeper, sweep: Option<
 /// One pass over all pools whose last effects are done: plans each, and starts what the account's rates allow.
 fn pass<E: Ec2>(context: &Context<E>, desk: &mut Desk, sweep: &Sweep) -> Passed {
     let view = View::of_stores(&context.stores);
-    let (planned, is_waiting) = plan_all(context, desk, sweep, &view);
+    let names: BTreeSet<ObjectKey> = view.pools.iter().map(|pool| parse::key_of(&**pool)).collect();
+    context.metrics.keep_pools(|namespace, pool| names.contains(&ObjectKey::new(namespace, pool)));
+    let collection = desk.collector.look(context, &view, sweep);
+    let (mut planned, is_waiting) = plan_all(context, desk, sweep, &view);
+    for pool in planned.iter_mut().filter(|pool| collection.adopting.contains(&pool.seen.pool.key)) {
+        pool.actions.retain(|action| !action.makes_something());
+    }
+    start_collection(context, desk, collection.actions);
     let is_moving = is_waiting || planned.iter().any(|pool| !pool.actions.is_empty() || pool.report.is_moving);
     let queued = start_all(context, desk, planned);
     context.metrics.queue(queued, desk.crew.len());
     Passed { is_moving, queued }
 }
 
-/// The plans of all pools that are not busy, and whether a pool was left out.
+/// Starts the collector's effects under a name that no pool has, so that they never run twice at once.
+fn start_collection<E: Ec2>(context: &Context<E>, desk: &mut Desk, actions: Vec<StrayAction>) {
+    let name = ObjectKey::new(String::new(), "collector");
+    if actions.is_empty() || desk.crew.is_busy(&name) {
+        return;
+    }
+    let context = context.clone();
+    desk.crew.start(name, Calls::new(), async move { collect::carry_out(&context, actions).await });
+}
+
+/// The plans of all pools that are not busy, and whether one is.
 fn plan_all<E: Ec2>(context: &Context<E>, desk: &Desk, sweep: &Sweep, view: &View) -> (Vec<Planned>, bool) {
     let (mut planned, mut is_waiting, now) = (Vec::new(), false, Instant::now());
     for pool in &view.pools {
-        let seen = if desk.crew.is_busy(&parse::key_of(&**pool)) { None } else { observe::pool(view, &context.cluster, sweep, pool) };
-        let Some(seen) = seen else {
+        if desk.crew.is_busy(&parse::key_of(&**pool)) {
             is_waiting = true;
             continue;
-        };
+        }
+        // A source that was not asked about makes the next sweep urgent by itself, see `observe::interest`.
+        let Some(seen) = observe::pool(view, &context.cluster, sweep, pool) else { continue };
         let plan = plan::supply(&seen, parse::now());
         let mut actions = plan.actions;
         actions.retain(|action| desk.backoff.is_due(&execute::label(action, &seen), now));
@@ -144,11 +175,7 @@ fn plan_all<E: Ec2>(context: &Context<E>, desk: &Desk, sweep: &Sweep, view: &Vie
 
 /// Starts a task for each pool that has something to do, and says how many EC2 writes must wait for their rate.
 fn start_all<E: Ec2>(context: &Context<E>, desk: &mut Desk, planned: Vec<Planned>) -> usize {
-    let wish = |pool: &Planned, action: &plan::Action| {
-        let call = action.ec2_call()?;
-        Some(Wish { call, urgency: urgency(&pool.seen, action) })
-    };
-    let of_pool = |pool: &Planned| (pool.seen.pool.key.clone(), pool.actions.iter().filter_map(|action| wish(pool, action)).collect());
+    let of_pool = |pool: &Planned| (pool.seen.pool.key.clone(), admission::wishes(&pool.seen, &pool.actions));
     let wishes: BTreeMap<_, Vec<Wish>> = planned.iter().map(of_pool).collect();
     let calls: BTreeSet<&'static str> = wishes.values().flatten().map(|wish| wish.call).collect();
     let free = |call| context.gate.available(call).saturating_sub(desk.crew.outstanding(call));
@@ -177,6 +204,7 @@ fn start<E: Ec2>(context: &Context<E>, desk: &mut Desk, planned: Planned) {
     }
     let (context, backoff) = (context.clone(), desk.backoff.clone());
     desk.crew.start(seen.pool.key.clone(), calls, async move {
+        let begun = Instant::now();
         let changed = execute::all(&context, &backoff, &pool, &seen, actions).await;
         if is_news {
             match publish::pool(&context, &pool, &seen, &report).await {
@@ -187,6 +215,7 @@ fn start<E: Ec2>(context: &Context<E>, desk: &mut Desk, planned: Planned) {
                 }
             }
         }
+        context.metrics.reconciled(begun.elapsed());
         debug!(pool = %seen.pool.key, changed, moving = report.is_moving, "reconciled");
         changed
     });

@@ -63,7 +63,7 @@ pub(super) async fn modification_refused<E: Ec2>(context: &Context<E>, key: &Obj
 
 /// Sets tags; those that it does not name stay.
 pub(super) async fn tag_volume<E: Ec2>(context: &Context<E>, key: &ObjectKey, id: &VolumeId, tags: &Tags) -> Result<Outcome, Error> {
-    context.ec2.tag_volume(id, tags).await?;
+    context.ec2.tag(id.as_str(), tags).await?;
     info!(volume = %key, volume_id = %id, "tagged a volume");
     Ok(Outcome::Done)
 }

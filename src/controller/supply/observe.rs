@@ -17,7 +17,7 @@ pub fn pool(view: &View, cluster: &str, sweep: &Sweep, pool: &VolumePool) -> Opt
     let source = source(view, sweep, &wanted)?;
     let snapshots = sweep.snapshots_of(wanted.uid.as_str()).cloned().collect();
     let seen = view.volumes_of(pool).map(|volume| {
-        let id = volume.status.as_ref().and_then(|status| status.cloud.as_ref()?.volume_id.as_deref().map(VolumeId::new));
+        let id = parse::volume_id_of(volume);
         let cloud = sweep.find(id.as_ref(), wanted.uid.as_str(), &volume.uid().unwrap_or_default());
         let told = cloud.and_then(|cloud| sweep.initialized_percent.get(&cloud.id).copied());
         let initialized = told.or_else(|| is_silence_over(volume, sweep).then_some(100));
@@ -56,7 +56,9 @@ fn with_modification(mut seen: VolumeSeen, sweep: &Sweep) -> VolumeSeen {
 /// Source: EBS user guide, "Monitor the status of volume initialization": the information may be five minutes late.
 fn is_silence_over(volume: &PoolVolume, sweep: &Sweep) -> bool {
     let requested = volume.status.as_ref().and_then(|status| status.cloud.as_ref()?.requested_time.clone());
-    requested.is_some_and(|time| sweep.started.duration_since(time.0) > SignedDuration::from_mins(5))
+    // An adopted volume was never asked for under this object; it is older than it.
+    let since = requested.or_else(|| volume.metadata.creation_timestamp.clone());
+    since.is_some_and(|time| sweep.started.duration_since(time.0) > SignedDuration::from_mins(5))
 }
 
 /// All snapshots that this cluster takes of a volume count, of whichever pool.

@@ -16,8 +16,9 @@ use crate::controller::parse;
 use crate::controller::volume_write::{set_watcher, store_status};
 use crate::domain::{NodeName, Phase, SnapshotState, VolumeState};
 use crate::ec2::Ec2;
+use crate::explain::blocked_summary;
 use crate::k8s::write::{Outcome, apply_status};
-use crate::metrics::PoolLabels;
+use crate::metrics::PoolFigures;
 use crate::plan::{Condition, Finding, Modification, PoolSeen, Report, VolumeReport, VolumeSeen, generation_of};
 
 /// Volumes whose status is written at the same time.
@@ -46,7 +47,7 @@ pub(super) async fn pool<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: 
     if pool.status.as_ref() != Some(&status) {
         let api = context.pools(&seen.pool.key.namespace);
         if apply_status(&api, MANAGER_CONTROLLER, pool, &status).await? == Outcome::Done {
-            tell(context, pool, report).await;
+            tell(context, pool, seen, report).await;
         }
     }
     first_error
@@ -76,9 +77,25 @@ fn news_of(volume: &PoolVolume, life: &VolumeReport) -> Option<News> {
 async fn write_volume<E: Ec2>(context: &Context<E>, volume: Arc<PoolVolume>, news: News) -> Result<(), Error> {
     match news {
         News::Watcher(node) => set_watcher(context, &volume, node.as_deref()).await?,
-        News::Status(phase, cloud) => store_status(context, &volume, phase, *cloud).await?,
+        News::Status(phase, cloud) => {
+            let stored = store_status(context, &volume, phase, *cloud).await?;
+            if stored == Outcome::Done && phase == Phase::Ready {
+                note_filled(context, &volume);
+            }
+            stored
+        }
     };
     Ok(())
+}
+
+/// Measures the time to fill, at the first time that a volume is ready.
+fn note_filled<E>(context: &Context<E>, volume: &PoolVolume) {
+    let Some(status) = &volume.status else { return };
+    let was_filling = matches!(status.phase, None | Some(Phase::Pending | Phase::Creating | Phase::Initializing));
+    let requested = status.cloud.as_ref().and_then(|cloud| cloud.requested_time.as_ref());
+    if let Some(requested) = requested.filter(|_| was_filling) {
+        context.metrics.filled(parse::now().duration_since(requested.0).as_secs_f64());
+    }
 }
 
 fn cloud_status(stored: &CloudStatus, life: &VolumeReport) -> CloudStatus {
@@ -204,8 +221,8 @@ fn conditions(stored: &[ApiCondition], findings: &[Finding], spec_generation: Op
     ordered.into_iter().map(condition).collect()
 }
 
-/// One event when the readiness of the pool gets another reason.
-async fn tell<E: Ec2>(context: &Context<E>, pool: &VolumePool, report: &Report) {
+/// One event when the readiness of the pool gets another reason. What blocks it is told as `explain` tells it.
+async fn tell<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: &PoolSeen, report: &Report) {
     let stored = pool.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     for finding in report.findings.iter().filter(|finding| matches!(finding.condition, Condition::Ready | Condition::Degraded)) {
         let before = stored.iter().find(|condition| condition.type_ == finding.condition.as_str());
@@ -213,19 +230,34 @@ async fn tell<E: Ec2>(context: &Context<E>, pool: &VolumePool, report: &Report) 
         let is_warning = finding.condition == Condition::Degraded && finding.holds;
         let is_shown = is_warning || finding.condition == Condition::Ready && finding.holds;
         if is_news && is_shown {
-            context.say(&Context::<E>::reference(pool), is_warning, finding.reason, &finding.message).await;
+            let blocked = if is_warning { blocked_summary(pool, seen, parse::now()) } else { None };
+            let message = blocked.as_ref().unwrap_or(&finding.message);
+            context.say(&Context::<E>::reference(pool), is_warning, finding.reason, message).await;
         }
     }
 }
 
 /// Sets the figures of a pool.
 pub(super) fn measure<E: Ec2>(context: &Context<E>, seen: &PoolSeen, report: &Report) {
+    let mut figures = PoolFigures::default();
+    let newest = report.newest.as_ref().map_or(0, |origin| origin.generation);
     for (zone, counts) in &report.zones {
-        let states = [("desired", counts.desired), ("ready", counts.ready), ("filling", counts.filling), ("claimed", counts.claimed)];
-        for (state, number) in states {
-            let labels =
-                PoolLabels { namespace: seen.pool.key.namespace.clone(), pool: seen.pool.key.name.clone(), zone: zone.to_string(), state };
-            context.metrics.volumes.get_or_create(&labels).set(i64::from(number));
-        }
+        let is_stale = |volume: &&VolumeSeen| {
+            let is_ready = report.volumes.get(&volume.key).is_some_and(|life| life.phase == Phase::Ready);
+            volume.zone == *zone && is_ready && volume.origin.generation < newest
+        };
+        let stale = count(seen.volumes.iter().filter(is_stale).count());
+        let states = [
+            ("desired", counts.desired),
+            ("ready", counts.ready),
+            ("filling", counts.filling),
+            ("claimed", counts.claimed),
+            ("stale", stale),
+        ];
+        figures.volumes.extend(states.map(|(state, number)| ((zone.to_string(), state), number)));
     }
+    let snapshot = report.snapshots.iter().find(|snapshot| report.newest.as_ref().is_some_and(|origin| origin.snapshot == snapshot.id));
+    let started = snapshot.and_then(|snapshot| snapshot.started);
+    figures.snapshot_age_seconds = started.map(|started| parse::now().duration_since(started).as_secs());
+    context.metrics.pool(&seen.pool.key.namespace, &seen.pool.key.name, figures);
 }

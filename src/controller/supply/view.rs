@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
 
 use crate::api::keys::LABEL_ZONE;
 use crate::api::{PoolNode, PoolVolume, VolumePool};
@@ -26,6 +27,8 @@ pub struct View {
     pub nodes: BTreeSet<NodeName>,
     /// Zones in which at least one node exists.
     pub zones_with_nodes: BTreeSet<Zone>,
+    /// EBS volumes that PersistentVolumes of any CSI driver name.
+    pub handles: BTreeSet<VolumeId>,
     volumes: HashMap<String, Vec<Arc<PoolVolume>>>,
     /// The EBS volumes of claims that are sources, by namespace and name of the claim.
     claimed: HashMap<(String, String), Result<VolumeId, ClaimFault>>,
@@ -34,14 +37,25 @@ pub struct View {
 impl View {
     /// What the watches hold at present.
     pub fn of_stores(stores: &Stores) -> Self {
-        let pools = stores.pools.state();
+        let view = Self::new(stores.pools.state(), stores.volumes.state(), &stores.nodes.state(), &stores.pool_nodes.state());
+        let find_claim = |namespace: &str, name: &str| stores.claims.get(&ObjectRef::new(name).within(namespace));
+        view.with_handles(&stores.pvs.state()).with_claims(find_claim, |name| stores.pvs.get(&ObjectRef::new(name)))
+    }
+
+    /// The same with the EBS volumes of the claims that pools name as their sources.
+    #[must_use]
+    pub fn with_claims(
+        self,
+        find_claim: impl Fn(&str, &str) -> Option<Arc<PersistentVolumeClaim>>,
+        find_pv: impl Fn(&str) -> Option<Arc<PersistentVolume>>,
+    ) -> Self {
         let claim_of = |pool: &Arc<VolumePool>| Some((pool.namespace()?, pool.spec.source.persistent_volume_claim.clone()?.name));
         let resolved = |key: (String, String)| {
-            let found = claim_source::resolve(&stores.claims, &stores.pvs, (&key.0, &key.1));
+            let found = claim_source::resolve(find_claim(&key.0, &key.1), &find_pv);
             (key, found)
         };
-        let claimed = pools.iter().filter_map(claim_of).map(resolved).collect();
-        Self { claimed, ..Self::new(pools, stores.volumes.state(), &stores.nodes.state(), &stores.pool_nodes.state()) }
+        let claimed = self.pools.iter().filter_map(claim_of).map(resolved).collect();
+        Self { claimed, ..self }
     }
 
     /// The EBS volume of a claim that a pool names as its source.
@@ -63,9 +77,25 @@ impl View {
             instances: agents.iter().filter_map(of_agent).collect(),
             nodes: nodes.iter().map(|node| NodeName::new(node.name_any())).collect(),
             zones_with_nodes: nodes.iter().filter_map(zone_of).collect(),
+            handles: BTreeSet::new(),
             volumes: by_pool,
             claimed: HashMap::new(),
         }
+    }
+
+    /// The same with what PersistentVolumes name.
+    #[must_use]
+    pub fn with_handles(self, pvs: &[Arc<PersistentVolume>]) -> Self {
+        let handle = |pv: &Arc<PersistentVolume>| {
+            let csi = pv.spec.as_ref()?.csi.as_ref()?;
+            Some(VolumeId::new(&csi.volume_handle))
+        };
+        Self { handles: pvs.iter().filter_map(handle).collect(), ..self }
+    }
+
+    /// The volumes of all pools, those of pools that are gone included.
+    pub fn all_volumes(&self) -> impl Iterator<Item = &Arc<PoolVolume>> {
+        self.volumes.values().flatten()
     }
 
     /// The volumes of a pool, by its UID: a later pool of the same name has others.

@@ -198,6 +198,11 @@ async fn look<E: Ec2>(ec2: &E, cluster: &str, wanted: &Interest, memory: &mut Me
     })
 }
 
+/// One look without a past, for whoever looks only once.
+pub async fn once<E: Ec2>(ec2: &E, cluster: &str, wanted: &Interest) -> Result<Sweep, ec2::Error> {
+    look(ec2, cluster, wanted, &mut Memory::default()).await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

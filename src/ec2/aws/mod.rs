@@ -259,12 +259,6 @@ impl Ec2 for Aws {
         Ok(found)
     }
 
-    async fn tag_volume(&self, id: &VolumeId, tags: &Tags) -> Result<(), Error> {
-        let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
-        let call = self.client.create_tags().resources(id.as_str()).set_tags(Some(tags.collect()));
-        self.call("CreateTags", id, || call.clone().send()).await.map(drop)
-    }
-
     async fn delete_volume(&self, id: &VolumeId) -> Result<(), Error> {
         let call = self.client.delete_volume().volume_id(id.as_str());
         let result = self.call("DeleteVolume", id, || call.clone().send()).await;
@@ -281,6 +275,12 @@ impl Ec2 for Aws {
         let call = self.client.delete_snapshot().snapshot_id(id.as_str());
         let result = self.call("DeleteSnapshot", id, || call.clone().send()).await;
         done_when(result.map(drop), &[Class::NotFound])
+    }
+
+    async fn tag(&self, resource: &str, tags: &Tags) -> Result<(), Error> {
+        let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
+        let call = self.client.create_tags().resources(resource).set_tags(Some(tags.collect()));
+        self.call("CreateTags", resource, || call.clone().send()).await.map(drop)
     }
 
     async fn attach_volume(&self, id: &VolumeId, instance: &InstanceId, device: &str) -> Result<(), Error> {

@@ -67,9 +67,11 @@ fn from_demand() -> Vec<(Reason, DemandBuild)> {
 }
 
 /// Reasons of events that only the execution of an action gives.
-const OF_EXECUTION: [Reason; 9] = [
+const OF_EXECUTION: [Reason; 11] = [
     Reason::SnapshotDeleted,
     Reason::VolumeModified,
+    Reason::Adopted,
+    Reason::OrphanDeleted,
     Reason::SnapshotCreated,
     Reason::VolumeCreated,
     Reason::VolumeFailed,

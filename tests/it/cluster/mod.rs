@@ -2,6 +2,7 @@
 
 mod growth;
 mod kills;
+mod leader;
 mod refusals;
 mod story;
 mod supply;
@@ -22,6 +23,11 @@ static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(())
 
 /// Runs a test on a stage of its own and clears it afterwards, also when the test fails.
 fn on_a_stage(name: &str, filesystem: Filesystem, test: impl AsyncFnOnce(&Stage) -> Result<()>) {
+    on_a_stage_of(1, name, filesystem, test);
+}
+
+/// The same with a number of controllers.
+fn on_a_stage_of(controllers: u32, name: &str, filesystem: Filesystem, test: impl AsyncFnOnce(&Stage) -> Result<()>) {
     if !rustix::process::geteuid().is_root() {
         let reason = format!("SKIPPED: {name}: it makes namespaces, mounts and loop devices, which needs root");
         assert!(std::env::var("CI").is_err(), "{reason}; with CI=true that is a failure");
@@ -32,16 +38,16 @@ fn on_a_stage(name: &str, filesystem: Filesystem, test: impl AsyncFnOnce(&Stage)
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let result = runtime.block_on(async {
         let _turn = ONE_AT_A_TIME.lock().await;
-        run(name, filesystem, test).await
+        run(controllers, name, filesystem, test).await
     });
     if let Err(error) = result {
         panic!("{name}: {error:#}");
     }
 }
 
-async fn run(name: &str, filesystem: Filesystem, test: impl AsyncFnOnce(&Stage) -> Result<()>) -> Result<()> {
+async fn run(controllers: u32, name: &str, filesystem: Filesystem, test: impl AsyncFnOnce(&Stage) -> Result<()>) -> Result<()> {
     let report: Report = Arc::new(|line: &str| println!("{line}"));
-    let script = Script { state: state_folder(), content: Content::Small, filesystem, controllers: 1, keep: false };
+    let script = Script { state: state_folder(), content: Content::Small, filesystem, controllers, keep: false };
     let folder = script.state.clone();
     let stage = match Stage::set(script, report.clone()).await {
         Ok(stage) => stage,

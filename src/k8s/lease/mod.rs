@@ -3,18 +3,21 @@
 //! A Lease is advisory: a leader that stalls may still have a call in flight. That is harmless, since EC2 writes
 //! carry tokens and Kubernetes writes carry preconditions. See docs/decisions/0003.
 
+mod candidate;
+mod term;
+
 use std::time::Duration;
 
+use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, PostParams};
-use tokio::time::Instant;
+use kube::runtime::{WatchStreamExt, watcher};
 use tracing::{debug, info, warn};
 
-/// How long a holder that stays silent keeps the lease. Source: client-go leaderelection defaults, `LeaseDuration`.
-const LEASE: Duration = Duration::from_secs(15);
-/// How long a holder tries to renew before it gives up. Source: client-go defaults, `RenewDeadline`.
-const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+pub use candidate::{Candidate, LEASE, RENEW_DEADLINE, Read, Verdict};
+pub use term::{Term, boot_time};
+
 /// Pause between tries. Source: client-go defaults, `RetryPeriod`.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -22,54 +25,64 @@ const RETRY: Duration = Duration::from_secs(2);
 pub struct Elector {
     api: Api<Lease>,
     name: String,
-    identity: String,
-    /// The lease as last seen, and when that version was first seen.
-    seen: Option<(String, Instant)>,
+    candidate: Candidate,
+    term: Term,
 }
 
 impl Elector {
-    /// A candidate under `identity`, which must be unique among the replicas.
+    /// A candidate under `identity`, which must be unique among the replicas. `api` must not be fenced by its own term.
     pub fn new(api: Api<Lease>, name: impl Into<String>, identity: impl Into<String>) -> Self {
-        Self { api, name: name.into(), identity: identity.into(), seen: None }
+        Self { api, name: name.into(), candidate: Candidate::new(identity), term: Term::default() }
     }
 
-    /// Returns when this candidate holds the lease. Cancel safe.
+    /// The term of this candidate: begun once it leads.
+    pub fn term(&self) -> Term {
+        self.term.clone()
+    }
+
+    /// Returns when this candidate holds the lease: at once when it is given back, since it is watched. Cancel safe.
     pub async fn acquire(&mut self) {
-        info!(lease = %self.name, identity = %self.identity, "waiting for leadership");
+        info!(lease = %self.name, identity = %self.candidate.identity(), "waiting for leadership");
+        let only = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
+        let mut changes = watcher(self.api.clone(), only).default_backoff().touched_objects().boxed();
         loop {
             match self.try_hold().await {
                 Ok(Hold::Ours) => {
-                    info!(lease = %self.name, identity = %self.identity, "leading");
+                    info!(lease = %self.name, identity = %self.candidate.identity(), "leading");
                     return;
                 }
                 Ok(hold) => debug!(lease = %self.name, ?hold, "another replica leads"),
                 Err(error) => warn!(lease = %self.name, %error, "cannot read or write the lease"),
             }
-            tokio::time::sleep(RETRY).await;
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                Some(Ok(_)) = changes.next() => {}
+            }
         }
     }
 
     /// Renews until that fails for [`RENEW_DEADLINE`] or another holds the lease; then leadership is lost and the
     /// process must end. Cancel safe.
     pub async fn keep(&mut self) {
-        let mut renewed = Instant::now();
-        while renewed.elapsed() < RENEW_DEADLINE {
+        while self.term.lasts() {
             tokio::time::sleep(RETRY).await;
-            let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
-            match tokio::time::timeout(left, self.try_hold()).await {
-                Ok(Ok(Hold::Ours)) => renewed = Instant::now(),
+            match tokio::time::timeout(RENEW_DEADLINE / 2, self.try_hold()).await {
+                Ok(Ok(Hold::Ours)) => {}
                 Ok(Ok(Hold::Contended)) => debug!(lease = %self.name, "somebody wrote the lease; it is read again"),
                 Ok(Err(error)) => warn!(lease = %self.name, %error, "cannot renew the lease"),
-                Ok(Ok(Hold::Theirs)) | Err(_) => return,
+                Err(_) => warn!(lease = %self.name, "the API server does not answer; the lease is not renewed"),
+                Ok(Ok(Hold::Theirs)) => break,
             }
         }
+        self.term.end();
     }
 
-    /// Gives the lease back, so that another replica need not wait for its expiry.
+    /// Ends the term and gives the lease back, so that another replica need not wait for its expiry.
     pub async fn release(&mut self) {
+        self.term.end();
         let Ok(mut lease) = self.api.get(&self.name).await else { return };
         let spec = lease.spec.get_or_insert_default();
-        if spec.holder_identity.as_deref() == Some(&self.identity) {
+        if spec.holder_identity.as_deref() == Some(self.candidate.identity()) {
             spec.holder_identity = None;
             if let Err(error) = self.api.replace(&self.name, &PostParams::default(), &lease).await {
                 debug!(%error, "the lease was not given back; it expires by itself");
@@ -77,22 +90,28 @@ impl Elector {
         }
     }
 
+    /// Reads, judges and writes. The term is counted from before the first request, since nobody knows when it arrived.
     async fn try_hold(&mut self) -> kube::Result<Hold> {
-        let Some(mut lease) = self.api.get_opt(&self.name).await? else {
-            let lease = Lease { metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() }, spec: Some(self.spec(0)) };
-            return taken(self.api.create(&PostParams::default(), &lease).await);
+        let asked = boot_time();
+        let hold = match self.api.get_opt(&self.name).await? {
+            None => {
+                let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+                let lease = Lease { metadata, spec: Some(self.spec(0)) };
+                taken(self.api.create(&PostParams::default(), &lease).await)?
+            }
+            Some(lease) => self.try_write(lease, asked).await?,
         };
-        let version = lease.metadata.resource_version.clone().unwrap_or_default();
-        if self.seen.as_ref().is_none_or(|(seen, _)| *seen != version) {
-            self.seen = Some((version, Instant::now()));
+        if hold == Hold::Ours {
+            self.term.extend(asked + RENEW_DEADLINE);
         }
+        Ok(hold)
+    }
+
+    async fn try_write(&mut self, mut lease: Lease, now: Duration) -> kube::Result<Hold> {
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).filter(|holder| !holder.is_empty());
-        let is_expired = self.seen.as_ref().is_some_and(|(_, since)| since.elapsed() > LEASE);
-        if holder.as_deref().is_some_and(|holder| holder != self.identity) && !is_expired {
-            return Ok(Hold::Theirs);
-        }
+        let read = Read { version: lease.metadata.resource_version.clone().unwrap_or_default(), holder };
+        let Verdict::Write { changes_hands } = self.candidate.judge(&read, now) else { return Ok(Hold::Theirs) };
         let transitions = lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or(0);
-        let changes_hands = holder.as_deref() != Some(&self.identity);
         let acquired = lease.spec.as_ref().and_then(|spec| spec.acquire_time.clone());
         let mut spec = self.spec(transitions + i32::from(changes_hands));
         if !changes_hands {
@@ -105,7 +124,7 @@ impl Elector {
     fn spec(&self, transitions: i32) -> LeaseSpec {
         let now = MicroTime(jiff::Timestamp::now());
         LeaseSpec {
-            holder_identity: Some(self.identity.clone()),
+            holder_identity: Some(self.candidate.identity().to_owned()),
             lease_duration_seconds: i32::try_from(LEASE.as_secs()).ok(),
             acquire_time: Some(now.clone()),
             renew_time: Some(now),
