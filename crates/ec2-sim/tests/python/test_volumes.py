@@ -14,6 +14,7 @@ class Creation(Contract):
         self.assertEqual((made["State"], made["Size"], made["Iops"], made["Throughput"]), ("creating", 10, 3000, 125))
         self.assertEqual(made["Tags"], [{"Key": "pool", "Value": "web"}])
         self.assertFalse(made["Encrypted"])
+        self.assertNotIn("Attachments", made, "CreateVolume does not return them")
         seen = self.seen(made["VolumeId"])
         self.assertEqual((seen["State"], seen["AvailabilityZone"], seen["Attachments"]), ("available", ZONE, []))
 

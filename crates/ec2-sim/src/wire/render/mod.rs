@@ -67,7 +67,7 @@ fn body(x: &mut Xml, reply: &Reply, now: Timestamp) {
         }
         Reply::StateChanges(changes) => x.list("instancesSet", changes, instances::state_change),
         Reply::InstanceTypes(page) => listed(x, "instanceTypeSet", page, instances::instance_type),
-        Reply::Volume(volume) => volumes::volume(x, volume),
+        Reply::Volume(volume) => volumes::created(x, volume),
         Reply::CopiedVolumes(volumes) => x.list("volumeSet", volumes, volumes::volume),
         Reply::Volumes(page) => listed(x, "volumeSet", page, volumes::volume),
         Reply::VolumeStatuses(page, seen_at) => listed(x, "volumeStatusSet", page, |x, v| volumes::status(x, v, now, *seen_at)),

@@ -6,8 +6,19 @@ use super::tags;
 use crate::wire::xml::Xml;
 use crate::world::{Attachment, Modification, Volume, VolumeAttribute, time, zone_id};
 
-/// A volume.
+/// A volume as the describe calls show it.
 pub(super) fn volume(x: &mut Xml, volume: &Volume) {
+    created(x, volume);
+    x.list("attachmentSet", &volume.attachment, |x, a| {
+        attachment(x, &volume.id, a);
+    });
+    if volume.fast_restored {
+        x.text("fastRestored", true);
+    }
+}
+
+/// A volume as `CreateVolume` answers with it: attachments and fast restore are left out (API reference, `Volume`).
+pub(super) fn created(x: &mut Xml, volume: &Volume) {
     x.text("volumeId", &volume.id);
     x.optional("sourceVolumeId", volume.source_volume_id.as_ref());
     x.text("size", volume.size_gib);
@@ -16,9 +27,6 @@ pub(super) fn volume(x: &mut Xml, volume: &Volume) {
     x.text("availabilityZoneId", zone_id(&volume.zone));
     x.text("status", volume.status());
     x.text("createTime", time(volume.created));
-    x.list("attachmentSet", &volume.attachment, |x, a| {
-        attachment(x, &volume.id, a);
-    });
     tags(x, &volume.tags);
     x.text("volumeType", volume.volume_type.name());
     x.optional("iops", volume.iops);
@@ -26,9 +34,6 @@ pub(super) fn volume(x: &mut Xml, volume: &Volume) {
     x.optional("volumeInitializationRate", volume.initialization_rate);
     x.text("encrypted", volume.encrypted);
     x.optional("kmsKeyId", volume.kms_key_id.as_ref());
-    if volume.fast_restored {
-        x.text("fastRestored", true);
-    }
     x.text("multiAttachEnabled", false);
 }
 
