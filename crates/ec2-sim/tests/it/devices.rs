@@ -218,6 +218,72 @@ fn a_snapshot_holds_what_the_volume_held_at_the_call() {
     write(&copy, 0, b"copies are writable");
 }
 
+/// aws-ebs-csi-driver #1224, kubernetes #29324: a link or a name that was left behind leads to another volume.
+#[test]
+fn the_node_of_a_device_that_has_gone_is_the_next_volumes_and_only_the_serial_tells() {
+    if !is_root("the_node_of_a_device_that_has_gone_is_the_next_volumes_and_only_the_serial_tells") {
+        return;
+    }
+    let simulator = Simulator::start();
+    let (instance, first, second) = (simulator.instance(), simulator.create("Size=1"), simulator.create("Size=1"));
+    let before = simulator.attach(&first, &instance, "/dev/sdf");
+    write(&before, 0, b"first");
+    simulator.call("DetachVolume", &format!("VolumeId={first}"));
+    simulator.until_status(&first, "available");
+    let after = simulator.attach(&second, &instance, "/dev/xvdba");
+    assert_eq!(after, before, "the same node");
+    assert_eq!(read(&before, 0, 5), [0; 5], "and another volume");
+}
+
+/// container-storage-interface/spec #482: XFS refuses a second filesystem with the identity of one that is mounted.
+#[test]
+fn a_restored_volume_has_the_identity_of_its_source_so_that_xfs_mounts_both_only_without_it() {
+    if !is_root("a_restored_volume_has_the_identity_of_its_source_so_that_xfs_mounts_both_only_without_it") {
+        return;
+    }
+    let simulator = Simulator::start();
+    let (instance, volume) = (simulator.instance(), simulator.create("Size=1"));
+    let node = simulator.attach(&volume, &instance, "/dev/sdf");
+    let made = Command::new("mkfs.xfs").arg("-q").arg(&node).output().expect("xfsprogs are installed where tests run as root");
+    assert!(made.status.success(), "{made:?}");
+    let snapshot = simulator.call("CreateSnapshot", &format!("VolumeId={volume}")).text("snapshotId");
+    until("the snapshot is completed", || {
+        simulator.call("DescribeSnapshots", &format!("SnapshotId.1={snapshot}")).text("status") == "completed"
+    });
+    let copy = simulator.attach(&simulator.create(&format!("SnapshotId={snapshot}")), &instance, "/dev/sdg");
+    assert_eq!(read(&copy, XFS_UUID_AT, 16), read(&node, XFS_UUID_AT, 16));
+
+    let (source_mount, copy_mount) = (Mounted::point(), Mounted::point());
+    assert!(source_mount.mount(&node, "defaults"));
+    assert!(!copy_mount.mount(&copy, "defaults"), "two filesystems of one identity");
+    assert!(copy_mount.mount(&copy, "nouuid"));
+}
+
+/// Where an XFS filesystem keeps its identity (XFS Algorithms and Data Structures, "Superblocks").
+const XFS_UUID_AT: u64 = 32;
+
+/// A folder to mount on, unmounted when dropped.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    fn point() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// Whether the device could be mounted with these options.
+    fn mount(&self, node: &Path, options: &str) -> bool {
+        let mount = Command::new("mount").args(["-t", "xfs", "-o", options]).arg(node).arg(self.0.path()).output().unwrap();
+        mount.status.success()
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // It is mounted only when the test came so far.
+        let _ = Command::new("umount").arg(self.0.path()).output();
+    }
+}
+
 #[test]
 fn a_device_in_use_keeps_its_volume_from_being_available() {
     if !is_root("a_device_in_use_keeps_its_volume_from_being_available") {
