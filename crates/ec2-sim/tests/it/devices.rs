@@ -400,3 +400,41 @@ fn a_terminated_instance_leaves_no_device_behind() {
     until("the folder is gone", || !simulator.folder.path().join("instances").join(&instance).exists());
     drop(user);
 }
+
+#[test]
+fn a_device_grows_with_its_volume_while_it_is_in_use() {
+    if !is_root("a_device_grows_with_its_volume_while_it_is_in_use") {
+        return;
+    }
+    let simulator = Simulator::start();
+    let (instance, volume) = (simulator.instance(), simulator.create("Size=1"));
+    let node = simulator.attach(&volume, &instance, "/dev/sdf");
+    write(&node, 4096, b"kept");
+    let held = File::open(&node).unwrap();
+    simulator.call("ModifyVolume", &format!("VolumeId={volume}&Size=3"));
+    let state = || simulator.call("DescribeVolumesModifications", &format!("VolumeId.1={volume}")).text("modificationState");
+    until("the modification is completed", || state() == "completed");
+    let size = simulator.folder.path().join(format!("instances/{instance}/sys/block/nvme1n1/size"));
+    assert_eq!(fs::read_to_string(size).unwrap().trim(), (3_u64 << 30 >> 9).to_string());
+    write(&node, (3 << 30) - 4096, b"end");
+    assert_eq!((read(&node, 4096, 4), read(&node, (3 << 30) - 4096, 3)), (b"kept".to_vec(), b"end".to_vec()));
+    drop(held);
+    assert_eq!(simulator.call("DescribeVolumes", &format!("VolumeId.1={volume}")).text("size"), "3");
+}
+
+#[test]
+fn a_copy_of_a_volume_holds_what_it_held_at_the_call() {
+    if !is_root("a_copy_of_a_volume_holds_what_it_held_at_the_call") {
+        return;
+    }
+    let simulator = Simulator::start();
+    let (instance, volume) = (simulator.instance(), simulator.create("Size=1"));
+    let node = simulator.attach(&volume, &instance, "/dev/sdf");
+    write(&node, 4096, b"then");
+    let copy = simulator.call("CopyVolumes", &format!("SourceVolumeId={volume}&Size=2")).text("volumeId");
+    write(&node, 4096, b"late");
+    simulator.until_status(&copy, "available");
+    let copied = simulator.attach(&copy, &instance, "/dev/sdg");
+    assert_eq!(read(&copied, 4096, 4), b"then");
+    write(&copied, (2 << 30) - 4096, b"end");
+}

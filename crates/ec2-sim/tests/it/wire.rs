@@ -235,3 +235,14 @@ async fn a_folder_serves_one_simulator_at_a_time() {
     let second = Server::start(Options::for_tests(simulator.folder.path())).await;
     assert!(matches!(second, Err(ec2_sim::Error::InUse(_))));
 }
+
+#[tokio::test]
+async fn every_action_of_the_table_is_understood_on_the_wire() {
+    let simulator = Simulator::start().await;
+    for spec in ec2_sim::world::ACTIONS {
+        let (_, code) = simulator.code(spec.name, "DryRun=true").await;
+        assert_ne!(code, "InvalidAction", "{}", spec.name);
+        assert_ne!(code, "InternalError", "{}", spec.name);
+        assert_ne!(code, "ok", "{} did something in a dry run", spec.name);
+    }
+}
