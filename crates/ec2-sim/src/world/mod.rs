@@ -41,7 +41,7 @@ pub use queries::pages::Page;
 pub use queries::tags::TagDescription;
 pub use queries::zones::{Zone, zone_id, zones};
 pub use rules::actions::{ACTIONS, ActionSpec, Bucket};
-pub use rules::{Consistency, Latencies, OverLimit, Profile, Quotas, Rules, Span, StandingFault, actions, fault};
+pub use rules::{Consistency, Latencies, MissingType, OverLimit, Profile, Quotas, Rules, Span, StandingFault, actions, fault};
 pub use volumes::VolumeAttribute;
 pub use volumes::types::VolumeType;
 

@@ -61,7 +61,7 @@ fn instance(x: &mut Xml, placed: &Placed) {
     });
     x.text("virtualizationType", "hvm");
     x.optional("clientToken", instance.client_token.as_ref());
-    x.text("hypervisor", "nitro");
+    x.text("hypervisor", kind.map_or("nitro", InstanceType::hypervisor));
     // Each takes a slot of the types that share them. The number replaces the first digit of the id.
     x.list("networkInterfaceSet", 0..instance.interfaces, |x, number| {
         let digits = instance.id.trim_start_matches("i-").chars().skip(1).collect::<String>();
@@ -90,9 +90,9 @@ fn state(x: &mut Xml, (code, name): (u8, &str)) {
 /// An instance type.
 pub(super) fn instance_type(x: &mut Xml, kind: &InstanceType) {
     x.text("instanceType", kind.name);
-    x.text("currentGeneration", true);
+    x.text("currentGeneration", kind.nitro);
     x.text("bareMetal", false);
-    x.text("hypervisor", "nitro");
+    x.text("hypervisor", kind.hypervisor());
     x.element("processorInfo", |x| {
         x.list("supportedArchitectures", [kind.architecture()], |x, name| {
             x.raw(name);
@@ -103,8 +103,8 @@ pub(super) fn instance_type(x: &mut Xml, kind: &InstanceType) {
     x.text("instanceStorageSupported", false);
     x.element("ebsInfo", |x| {
         x.text("ebsOptimizedSupport", "default");
-        x.text("encryptionSupport", "supported");
-        x.text("nvmeSupport", "required");
+        x.text("encryptionSupport", if kind.nitro { "supported" } else { "unsupported" });
+        x.text("nvmeSupport", if kind.nitro { "required" } else { "unsupported" });
         x.text("maximumEbsAttachments", kind.slots);
         x.text("attachmentLimitType", kind.limit.name());
     });

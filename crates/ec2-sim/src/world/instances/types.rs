@@ -36,6 +36,8 @@ pub struct InstanceType {
     pub slots: u32,
     /// How the slots are counted.
     pub limit: AttachmentLimit,
+    /// Whether it runs on the Nitro System, with NVMe devices and encrypted volumes; otherwise on Xen.
+    pub nitro: bool,
 }
 
 impl InstanceType {
@@ -67,6 +69,11 @@ impl InstanceType {
         }
     }
 
+    /// The name of the hypervisor.
+    pub const fn hypervisor(&self) -> &'static str {
+        if self.nitro { "nitro" } else { "xen" }
+    }
+
     /// The processor architecture.
     pub fn architecture(&self) -> &'static str {
         if self.name.starts_with("m7g") { "arm64" } else { "x86_64" }
@@ -74,11 +81,11 @@ impl InstanceType {
 }
 
 const fn shared(name: &'static str, vcpus: u32, memory_gib: u32) -> InstanceType {
-    InstanceType { name, vcpus, memory_mib: memory_gib * 1024, slots: 28, limit: AttachmentLimit::Shared }
+    InstanceType { name, vcpus, memory_mib: memory_gib * 1024, slots: 28, limit: AttachmentLimit::Shared, nitro: true }
 }
 
 const fn dedicated(name: &'static str, vcpus: u32, memory_gib: u32, slots: u32) -> InstanceType {
-    InstanceType { name, vcpus, memory_mib: memory_gib * 1024, slots, limit: AttachmentLimit::Dedicated }
+    InstanceType { name, vcpus, memory_mib: memory_gib * 1024, slots, limit: AttachmentLimit::Dedicated, nitro: true }
 }
 
 /// Every type there is here, sorted by name.
@@ -87,6 +94,8 @@ pub const INSTANCE_TYPES: &[InstanceType] = &[
     shared("c5.xlarge", 4, 8),
     dedicated("c7i.large", 2, 4, 32),
     dedicated("c7i.xlarge", 4, 8, 32),
+    // Of the first generation: 1.7 GiB, and as many volumes as the EBS CSI driver counts for Xen.
+    InstanceType { name: "m1.small", vcpus: 1, memory_mib: 1_740, slots: 39, limit: AttachmentLimit::Dedicated, nitro: false },
     shared("m5.2xlarge", 8, 32),
     shared("m5.large", 2, 8),
     shared("m5.xlarge", 4, 16),
@@ -116,10 +125,10 @@ impl Filterable for InstanceType {
 
     fn values(&self, name: &str) -> Vec<String> {
         match name {
-            "current-generation" => vec!["true".to_owned()],
+            "current-generation" => vec![self.nitro.to_string()],
             "ebs-info.attachment-limit-type" => vec![self.limit.name().to_owned()],
             "ebs-info.maximum-ebs-attachments" => vec![self.slots.to_string()],
-            "hypervisor" => vec!["nitro".to_owned()],
+            "hypervisor" => vec![self.hypervisor().to_owned()],
             "instance-type" => vec![self.name.to_owned()],
             "processor-info.supported-architecture" => vec![self.architecture().to_owned()],
             _ => Vec::new(),

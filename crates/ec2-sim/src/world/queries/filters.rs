@@ -29,7 +29,12 @@ pub(in crate::world) trait Filterable {
     }
 }
 
-/// Refuses filters that this kind of resource does not know.
+/// Values of all filters of a call together. Observed: gjbae1212/gossm #47, apache/druid #1954.
+const MOST_VALUES: usize = 200;
+/// Characters. Observed: ansible-collections/amazon.aws #2393.
+const LONGEST_VALUE: usize = 255;
+
+/// Refuses filters that this kind of resource does not know, and those that are too many or too long.
 pub(in crate::world) fn check<T: Filterable>(filters: &[Filter]) -> Result<(), ApiError> {
     for filter in filters {
         let known = filter.name.starts_with("tag:") || T::NAMES.contains(&filter.name.as_str());
@@ -39,6 +44,13 @@ pub(in crate::world) fn check<T: Filterable>(filters: &[Filter]) -> Result<(), A
         if filter.values.is_empty() {
             return Err(ApiError::invalid_value(format!("The filter '{}' must have at least one value", filter.name)));
         }
+    }
+    let too_much = |message: String| Err(ApiError::new("FilterLimitExceeded", message));
+    if filters.iter().map(|filter| filter.values.len()).sum::<usize>() > MOST_VALUES {
+        return too_much(format!("The maximum number of filter values specified on a single call is {MOST_VALUES}"));
+    }
+    if filters.iter().flat_map(|filter| &filter.values).any(|value| value.chars().count() > LONGEST_VALUE) {
+        return too_much(format!("The maximum length for a filter value is {LONGEST_VALUE} characters"));
     }
     Ok(())
 }

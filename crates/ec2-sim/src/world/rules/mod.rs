@@ -40,6 +40,16 @@ pub struct Consistency {
     pub lists_ms: u64,
 }
 
+/// A volume type that a zone does not have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MissingType {
+    /// The zone by name.
+    pub zone: String,
+    /// The type by name.
+    pub volume_type: String,
+}
+
 /// The rules that can be set. Each has a default by profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -57,6 +67,11 @@ pub struct Rules {
     pub initialization_lag_ms: u64,
     /// Modifications of one volume in 24 hours (API reference, `ModifyVolume`).
     pub modifications_a_day: u32,
+    /// Volume types that a zone does not have: `VolumeTypeNotAvailableInZone`.
+    pub missing_types: Vec<MissingType>,
+    /// Keys that cannot be used any more, as requests name them: `CustomerKeyHasBeenRevoked`
+    /// for whatever needs what they encrypt (API reference, error codes).
+    pub revoked_keys: Vec<String>,
     /// Whether a fast snapshot restore that has just been enabled has all its credits already.
     pub credits_at_once: bool,
 }
@@ -79,6 +94,8 @@ impl Rules {
             quotas: Quotas::default(),
             initialization_lag_ms: if real { 300_000 } else { 0 },
             modifications_a_day: 4,
+            missing_types: Vec::new(),
+            revoked_keys: Vec::new(),
             credits_at_once: !real,
         }
     }

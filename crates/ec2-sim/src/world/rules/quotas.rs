@@ -77,6 +77,24 @@ impl World {
         Ok(())
     }
 
+    /// Refuses a volume type that the zone does not have.
+    pub(in crate::world) fn check_zone_has(&self, zone: &str, volume_type: VolumeType) -> Result<(), ApiError> {
+        let missing = self.rules.missing_types.iter().any(|missing| missing.zone == zone && missing.volume_type == volume_type.name());
+        if !missing {
+            return Ok(());
+        }
+        let message = format!("The specified volume type '{}' is not available in zone {zone}.", volume_type.name());
+        Err(ApiError::new("VolumeTypeNotAvailableInZone", message))
+    }
+
+    /// Refuses what needs a key that cannot be used any more.
+    pub(in crate::world) fn check_key(&self, kms_key_id: Option<&str>) -> Result<(), ApiError> {
+        match kms_key_id.filter(|key| self.rules.revoked_keys.iter().any(|revoked| revoked == key)) {
+            None => Ok(()),
+            Some(key) => Err(ApiError::new("CustomerKeyHasBeenRevoked", format!("The customer master key '{key}' has been revoked."))),
+        }
+    }
+
     /// Refuses snapshots that would break a quota of the account.
     pub(in crate::world) fn check_snapshot_quotas(&self, more: usize) -> Result<(), ApiError> {
         let quotas = &self.rules.quotas;

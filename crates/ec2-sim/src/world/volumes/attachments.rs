@@ -16,6 +16,7 @@ impl World {
         let instance = self.instance(&request.instance_id)?;
         check_device_name(&request.device)?;
         check_attachable(volume, instance)?;
+        self.check_key(volume.kms_key_id.as_deref())?;
         let hold = if instance.held_names.iter().any(|held| same_device(held, &request.device)) { Some(Hold::Stuck) } else { None };
         let (nvme_index, full) = self.free_slot(request)?;
         let hold = hold.or(full.then_some(Hold::NoSlot));
@@ -121,6 +122,17 @@ fn check_attachable(volume: &Volume, instance: &Instance) -> Result<(), ApiError
         return Err(ApiError::new(
             "IncorrectInstanceState",
             format!("Instance '{}' is not 'running' or 'stopped': it is '{}'.", instance.id, instance.phase.state().1),
+        ));
+    }
+    // API reference, error codes: types of the first generation cannot have encrypted volumes.
+    let encrypts = InstanceType::find(&instance.instance_type).is_none_or(|kind| kind.nitro);
+    if volume.encrypted && !encrypts {
+        return Err(ApiError::new(
+            "EncryptedVolumesNotSupported",
+            format!(
+                "Encrypted volumes may only be attached to an instance of a type that supports them, which {} does not.",
+                instance.instance_type
+            ),
         ));
     }
     if volume.zone != instance.zone {

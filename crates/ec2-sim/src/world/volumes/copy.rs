@@ -36,6 +36,8 @@ impl World {
         let source = self.volume(&request.source_volume_id)?;
         // The API's default, also for a copy of a gp3 volume.
         let volume_type = VolumeType::parse(request.volume_type.as_deref())?;
+        self.check_zone_has(&source.zone, volume_type)?;
+        self.check_key(source.kms_key_id.as_deref())?;
         let asked = request.size_gib.unwrap_or_else(|| i64::from(source.size_gib));
         if asked < i64::from(source.size_gib) {
             return Err(ApiError::invalid_value(format!(

@@ -60,7 +60,9 @@ impl World {
     fn plan_volume(&self, now: Timestamp, request: &CreateVolume) -> Result<Plan, ApiError> {
         let zone = self.zone(request.zone.as_deref(), request.zone_id.as_deref())?;
         let volume_type = VolumeType::parse(request.volume_type.as_deref())?;
+        self.check_zone_has(&zone, volume_type)?;
         let origin = self.origin(request)?;
+        self.check_key(origin.as_ref().and_then(|origin| origin.kms_key_id.as_deref()))?;
         let size_gib = size(request, origin.as_ref(), volume_type)?;
         let wanted = volume_type.performance(request.iops, request.throughput, size_gib)?;
         let initialization_rate = self.initialization_rate(now, request)?;

@@ -10,6 +10,7 @@ mod faults;
 mod modifying;
 mod quotas;
 mod rates;
+mod refusals;
 mod scale;
 mod snapshots;
 mod tokens;
