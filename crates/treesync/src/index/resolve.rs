@@ -63,7 +63,7 @@ struct Resolver<'a, 'txn> {
 pub(super) fn resolve(tables: &Writable, observations: Vec<Observation>, next_directory: &mut u64) -> Result<Resolved, IndexError> {
     let mut resolver =
         Resolver { tables, seen: HashSet::new(), ids: HashMap::new(), next_directory: *next_directory, resolved: Resolved::default() };
-    let observations = resolver.without_unsettled(observations)?;
+    let observations = resolver.without_unsettled(latest(observations))?;
     let names = names_of_listed(&observations);
     let mut waiting = observations;
     // Parents come before children as a rule, so that one round is enough; each further round places one level.
@@ -85,6 +85,23 @@ pub(super) fn resolve(tables: &Writable, observations: Vec<Observation>, next_di
     *next_directory = resolver.next_directory;
     resolver.drop_impossible()?;
     Ok(resolver.resolved)
+}
+
+/// Each name once, as it was seen last.
+fn latest(observations: Vec<Observation>) -> Vec<Observation> {
+    let mut positions: HashMap<At, usize> = HashMap::new();
+    let mut once: Vec<Observation> = Vec::with_capacity(observations.len());
+    for observation in observations {
+        if let Some(position) = positions.get(&observation.at) {
+            let earlier = &mut once[*position];
+            let is_forced = earlier.is_forced || observation.is_forced;
+            *earlier = Observation { is_forced, ..observation };
+        } else {
+            positions.insert(observation.at.clone(), once.len());
+            once.push(observation);
+        }
+    }
+    once
 }
 
 /// Names seen in each directory of which all names were seen.

@@ -27,7 +27,7 @@ pub(super) struct Scan {
     entering: Option<TreePath>,
     levels: Vec<Level>,
     /// Directories that were not where the index has them. They may have moved to where the scan comes later.
-    missing: Vec<TreePath>,
+    missing: Vec<(TreePath, At)>,
     /// Names compared so far.
     pub compared: u64,
     /// Files that changed in every try. To be read later.
@@ -121,7 +121,7 @@ impl Scan {
         let stat = if travels { reader.lookup().stat(&path)? } else { None };
         let Some(stat) = stat.filter(|stat| stat.kind.travels()) else {
             if row.as_ref().is_some_and(|row| row.directory != 0) {
-                self.missing.push(path);
+                self.missing.push((path, At { parent: Some(parent), name }));
                 return Ok(Step::More);
             }
             return self.observe(path, At { parent: Some(parent), name }, row, reader, view, out);
@@ -170,11 +170,11 @@ impl Scan {
 
     /// Directories that have not turned up elsewhere are gone, if they still are.
     fn look_for_missing(&mut self, reader: &mut Reader, view: &View, out: &mut Vec<Observation>) -> Result<Step, PublishError> {
-        let Some(path) = self.missing.pop() else { return Ok(Step::Done) };
-        let Some(row) = view.row(&path)?.filter(|row| row.directory != 0) else { return Ok(Step::More) };
-        let (Some(parent), Some(name)) = (path.parent(), path.name().map(<[u8]>::to_vec)) else { return Ok(Step::More) };
-        let Some((parent, _)) = reader.identity(&parent)? else { return Ok(Step::More) };
-        self.observe(path, At { parent: Some(parent), name }, Some(row), reader, view, out)
+        let Some((path, at)) = self.missing.pop() else { return Ok(Step::Done) };
+        match view.row_of(&at)?.filter(|row| row.directory != 0) {
+            Some(row) => self.observe(path, at, Some(row), reader, view, out),
+            None => Ok(Step::More),
+        }
     }
 }
 

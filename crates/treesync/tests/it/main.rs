@@ -5,6 +5,8 @@
 mod apply;
 mod certificates;
 mod copy_model;
+mod disk;
+mod feed_filesystems;
 mod follower;
 mod index_history;
 mod publish_follow;

@@ -1,0 +1,74 @@
+//! Real filesystems in image files, mounted for one test and gone with it.
+
+use crate::stage::is_root_or_skipped;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// A kind of filesystem that a test wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    Ext4,
+    Xfs,
+    Btrfs,
+    Tmpfs,
+}
+
+/// A mounted filesystem of its own.
+pub struct Disk {
+    folder: TempDir,
+    is_mounted: bool,
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+impl Disk {
+    /// None, loudly, where it cannot be: no root, or no program to make it.
+    pub fn new(format: Format, test: &str) -> Option<Self> {
+        if !is_root_or_skipped(test) {
+            return None;
+        }
+        let maker: &[&str] = match format {
+            Format::Ext4 => &["mkfs.ext4", "-q", "-F"],
+            Format::Xfs => &["mkfs.xfs", "-q", "-f"],
+            Format::Btrfs => &["mkfs.btrfs", "-q", "-f"],
+            Format::Tmpfs => &[],
+        };
+        if let Some(program) = maker.first()
+            && !["/sbin", "/usr/sbin", "/bin", "/usr/bin"].iter().any(|folder| Path::new(folder).join(program).exists())
+        {
+            assert!(std::env::var_os("CI").is_none() || format == Format::Btrfs, "{test} needs {program}, and CI must run everything");
+            eprintln!("SKIPPED {test} on {format:?}: {program} is not installed");
+            return None;
+        }
+        let mut disk = Self { folder: tempfile::tempdir().unwrap(), is_mounted: false };
+        std::fs::create_dir(disk.path()).unwrap();
+        if maker.is_empty() {
+            run(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(disk.path()));
+        } else {
+            let image = disk.folder.path().join("image");
+            // Sparse; 320 MiB is the least that XFS takes.
+            std::fs::File::create(&image).unwrap().set_len(320 * 1024 * 1024).unwrap();
+            run(Command::new(maker[0]).args(&maker[1..]).arg(&image));
+            run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(disk.path()));
+        }
+        disk.is_mounted = true;
+        Some(disk)
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("mounted")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if self.is_mounted {
+            let _ = Command::new("umount").arg("-l").arg(self.path()).output();
+        }
+    }
+}
