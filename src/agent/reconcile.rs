@@ -201,11 +201,12 @@ async fn bring<E: Ec2>(agent: &Agent<E>, volume: &PoolVolume, id: &VolumeId) -> 
     let access = volume.spec.claim_ref.as_ref().map_or(Access::ReadOnly, |claim| claim.access);
     let mode = if access == Access::ReadOnly { Mode::ReadOnly } else { Mode::ReadWrite };
     let path = base_path(agent, volume);
-    let published = {
+    let (published, filesystem) = {
         let (device, path) = (device.clone(), path.clone());
         blocking(move || {
             mount::ensure_mounted(&device, &path, mode)?;
-            users(&device.numbers, &path)
+            let filesystem = table::at(&mount::table()?, &path).last().map(|mount| mount.filesystem.clone());
+            Ok((users(&device.numbers, &path)?, filesystem))
         })
         .await?
     };
@@ -213,7 +214,7 @@ async fn bring<E: Ec2>(agent: &Agent<E>, volume: &PoolVolume, id: &VolumeId) -> 
     if !side.mounted {
         info!(device = device.name, "mounted");
     }
-    let side = NodeStatus { attached: true, device: Some(device.name), mounted: true, published, error: None, ..side };
+    let side = NodeStatus { attached: true, device: Some(device.name), filesystem, mounted: true, published, error: None, ..side };
     report(agent, volume, Some(side)).await?;
     Ok(Progress::Settled)
 }

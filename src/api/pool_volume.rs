@@ -156,6 +156,9 @@ pub struct NodeStatus {
     /// The device that carries the volume's serial number. Example: nvme1n1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
+    /// The filesystem that it holds, once it was mounted. Example: xfs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filesystem: Option<String>,
     /// Whether its filesystem is mounted on the node.
     pub mounted: bool,
     /// How many pods have it published.

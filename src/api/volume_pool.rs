@@ -364,6 +364,9 @@ pub struct SourceStatus {
     /// Size of the source in GiB.
     #[serde(rename = "sizeGiB")]
     pub size_gib: u32,
+    /// Filesystem of the source, learned when the first copy was mounted. Example: xfs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filesystem: Option<String>,
     /// Generation of the newest completed snapshot.
     #[serde(default)]
     pub generation: u64,

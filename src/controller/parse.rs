@@ -151,6 +151,7 @@ pub fn volume_seen(volume: &PoolVolume, cloud: Option<CloudVolume>, initialized:
         node: status.node.map(|node| NodeSide {
             node: node.name,
             attached: node.attached,
+            filesystem: node.filesystem,
             mounted: node.mounted,
             published: node.published,
             error: node.error,

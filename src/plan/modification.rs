@@ -1,9 +1,11 @@
 //! Changes of volumes in place, after a change of the template: type, speed, tags, and growth.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::cloud::Tags;
-use crate::domain::{CloudVolume, ModificationState, Phase, VolumeSettings};
+use crate::domain::{CloudVolume, ModificationState, ObjectKey, Phase, VolumeSettings};
 
 use super::action::{Action, VolumeChange};
 use super::observation::{Modification, PoolSeen, VolumeSeen};
@@ -24,17 +26,23 @@ const GP3_THROUGHPUT: u32 = 125;
 /// what it got, and its volume grows when it is free again.
 pub(super) fn plan(seen: &PoolSeen, source: &Judged, lives: &Lives, now: Timestamp, actions: &mut Vec<Action>) {
     let Ok(usable) = source else { return };
-    for volume in seen.volumes_by_key().into_values() {
-        let is_busy = actions.iter().any(|action| action.volume() == Some(&volume.key));
+    let wanted = complete(&seen.pool.template.settings);
+    let busy: BTreeSet<&ObjectKey> = actions.iter().filter_map(Action::volume).collect();
+    let of_volume = |volume: &VolumeSeen| {
         let phase = lives[&volume.key].phase;
         let is_settled = matches!(phase, Phase::Ready | Phase::Claimed) && !volume.deleting && !volume.retired;
-        if let Some(cloud) = volume.cloud.as_ref().filter(|_| is_settled && !is_busy) {
-            actions.extend(step(seen, usable, (volume, cloud, phase), now));
-        }
-    }
+        let cloud = volume.cloud.as_ref().filter(|_| is_settled && !busy.contains(&volume.key))?;
+        step((seen, usable, &wanted), (volume, cloud, phase), now)
+    };
+    let steps: Vec<Action> = seen.volumes_by_key().into_values().filter_map(of_volume).collect();
+    actions.extend(steps);
 }
 
-fn step(seen: &PoolSeen, usable: &Usable, (volume, cloud, phase): (&VolumeSeen, &CloudVolume, Phase), now: Timestamp) -> Option<Action> {
+fn step(
+    (seen, usable, wanted): (&PoolSeen, &Usable, &VolumeSettings),
+    (volume, cloud, phase): (&VolumeSeen, &CloudVolume, Phase),
+    now: Timestamp,
+) -> Option<Action> {
     let key = volume.key.clone();
     let tags = missing_tags(&seen.pool.template.tags, &cloud.tags);
     if !tags.is_empty() {
@@ -45,10 +53,9 @@ fn step(seen: &PoolSeen, usable: &Usable, (volume, cloud, phase): (&VolumeSeen, 
         return Some(Action::RecordSize { key, resource_version: volume.resource_version.clone(), size: cloud.size });
     }
     let size = if is_free { usable.copy_size.max(cloud.size) } else { cloud.size };
-    let wanted = &seen.pool.template.settings;
     let differs = size > cloud.size || !is_as_wanted(wanted, &cloud.settings);
     let may_change = volume.recorded.modification.as_ref().is_none_or(|last| is_over(last, seen.observed, now));
-    let change = VolumeChange { size, settings: complete(wanted) };
+    let change = VolumeChange { size, settings: wanted.clone() };
     (differs && may_change).then(|| Action::ModifyVolume { key, volume: cloud.id.clone(), change })
 }
 
@@ -68,9 +75,10 @@ fn complete(wanted: &VolumeSettings) -> VolumeSettings {
 
 /// Whether a volume has what is wanted; what EC2 computes by itself, as the IOPS of gp2, is not compared.
 fn is_as_wanted(wanted: &VolumeSettings, found: &VolumeSettings) -> bool {
-    let wanted = complete(wanted);
     let has = |wanted: Option<u32>, found: Option<u32>| wanted.is_none() || found.is_none() || wanted == found;
-    wanted.volume_type == found.volume_type && has(wanted.iops, found.iops) && has(wanted.throughput, found.throughput)
+    // What EC2 does not tell is unknown, not different.
+    let is_type = found.volume_type.is_empty() || wanted.volume_type == found.volume_type;
+    is_type && has(wanted.iops, found.iops) && has(wanted.throughput, found.throughput)
 }
 
 /// Whether EC2 takes another change: the last one has ended and is long enough ago, or never showed up.

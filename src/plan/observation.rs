@@ -248,6 +248,8 @@ pub struct NodeSide {
     pub node: String,
     /// Whether EC2 shows it attached there.
     pub attached: bool,
+    /// Its filesystem, once it was mounted.
+    pub filesystem: Option<String>,
     /// Whether its filesystem is mounted.
     pub mounted: bool,
     /// How many pods have it.

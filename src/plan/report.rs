@@ -94,6 +94,8 @@ pub struct SourceReport {
     pub zone: Option<Zone>,
     /// Its size in GiB.
     pub size_gib: u32,
+    /// Its filesystem, as long as a node has a copy mounted.
+    pub filesystem: Option<String>,
 }
 
 /// Counts of a zone.
@@ -159,7 +161,9 @@ fn watcher(volume: &VolumeSeen, seen: &PoolSeen) -> Option<NodeName> {
 
 pub(super) fn of(seen: &PoolSeen, now: Timestamp, lives: Lives, source: Judged, (stock, zones): (Stock, Zones)) -> Report {
     let findings = findings::of(seen, &source, &stock, &zones);
-    let source = source.ok().map(|usable| SourceReport { id: usable.id, zone: usable.zone, size_gib: usable.source_size.0 });
+    let mut sides = seen.volumes_by_key().into_values().filter_map(|volume| volume.node.as_ref());
+    let filesystem = sides.find_map(|side| side.filesystem.clone());
+    let source = source.ok().map(|usable| SourceReport { id: usable.id, zone: usable.zone, size_gib: usable.source_size.0, filesystem });
     let zone_report = |count: super::capacity::ZoneCount| ZoneReport {
         desired: count.desired,
         ready: count.ready,

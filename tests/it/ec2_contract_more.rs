@@ -121,11 +121,11 @@ async fn volumes_come_over_as_many_pages_as_there_are() {
 async fn a_volume_is_changed_in_place_once_at_a_time() {
     let sim = Simulator::start().await;
     let volume = sim.volume().await;
-    let faster = ModifyVolume { size_gib: 2, volume_type: "gp3".to_owned(), iops: Some(4000), throughput: Some(250) };
+    let faster = ModifyVolume { size_gib: 20, volume_type: "gp3".to_owned(), iops: Some(4000), throughput: Some(250) };
     assert_eq!(sim.ec2.modifications(std::slice::from_ref(&volume)).await.unwrap(), [].into(), "it was never changed");
     sim.ec2.modify_volume(&volume, &faster).await.unwrap();
     let seen = sim.seen(&volume).await;
-    assert_eq!((seen.size.0, seen.settings.iops, seen.settings.throughput), (2, Some(4000), Some(250)));
+    assert_eq!((seen.size.0, seen.settings.iops, seen.settings.throughput), (20, Some(4000), Some(250)));
     let shown = sim.ec2.modifications(&[volume.clone(), "vol-0123456789abcdef0".into()]).await.unwrap();
     assert!(shown.len() == 1 && shown[&volume].started.is_some(), "{shown:?}");
 

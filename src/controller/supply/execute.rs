@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 use crate::api::keys::{FINALIZER, LABEL_POOL, MANAGER_CONTROLLER};
 use crate::api::pool_volume::{Origin as ApiOrigin, PoolRef};
 use crate::api::volume_pool::SnapshotIntent;
-use crate::api::{CloudStatus, PoolVolume, PoolVolumeSpec, VolumePool};
+use crate::api::{CloudStatus, PoolVolume, PoolVolumeSpec, VolumePool, VolumePoolStatus};
 use crate::controller::backoff::Backoff;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
@@ -21,7 +21,7 @@ use crate::controller::volume_write::{edit_spec, note_cloud, store_cloud};
 use crate::domain::cloud::Tags;
 use crate::domain::tags::{TAG_CLUSTER, TAG_GENERATION, TAG_NAME, TAG_POOL, TAG_POOL_UID, TAG_VOLUME_UID};
 use crate::domain::{ObjectKey, Reason, VolumeId};
-use crate::ec2::{Ec2, create_volume_request};
+use crate::ec2::{Class, Ec2, create_volume_request};
 use crate::k8s::write::{Outcome, apply_status, delete_exactly, outcome};
 use crate::plan::{Action, NewVolume, PoolSeen, VolumeRequest};
 
@@ -127,11 +127,28 @@ async fn create_snapshot<E: Ec2>(context: &Context<E>, pool: &VolumePool, volume
     }
     let mut tags = pool_tags(pool, &context.cluster, generation);
     tags.insert(TAG_NAME.to_owned(), format!("{} generation {generation}", parse::key_of(pool)));
-    let snapshot = context.ec2.create_snapshot(volume, &tags).await?;
+    let made = context.ec2.create_snapshot(volume, &tags).await;
+    if made.as_ref().is_err_and(|error| error.class() == Class::Throttled) {
+        // Nothing was made, so that nothing needs to be waited for: the next try comes with the back-off.
+        take_intent_back(context, pool, generation).await?;
+    }
+    let snapshot = made?;
     info!(pool = %parse::key_of(pool), snapshot_id = %snapshot.id, volume_id = %volume, generation, "asked for a snapshot");
     let message = format!("asked for snapshot {} of {volume}, generation {generation}", snapshot.id);
     context.say(&Context::<E>::reference(pool), false, Reason::SnapshotCreated, &message).await;
     Ok(Outcome::Done)
+}
+
+/// Stores again what the intent was before one that came to nothing, unless somebody has stored another since.
+async fn take_intent_back<E: Ec2>(context: &Context<E>, before: &VolumePool, generation: u64) -> Result<(), Error> {
+    let api = context.pools(&before.namespace().unwrap_or_default());
+    let pool = api.get(&before.name_any()).await?;
+    let status = pool.status.clone().unwrap_or_default();
+    if status.snapshot_intent.as_ref().is_some_and(|intent| intent.generation == generation) {
+        let snapshot_intent = before.status.as_ref().and_then(|status| status.snapshot_intent.clone());
+        apply_status(&api, MANAGER_CONTROLLER, &pool, &VolumePoolStatus { snapshot_intent, ..status }).await?;
+    }
+    Ok(())
 }
 
 /// Stores when it was asked for, then asks with a token made of the object's UID, then stores the id. The first write is

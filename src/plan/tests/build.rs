@@ -273,7 +273,7 @@ impl VolumeBuild {
 
     /// An agent still has it.
     pub(super) fn on_node(self, node: &str) -> Self {
-        let side = NodeSide { node: node.to_owned(), attached: true, mounted: true, published: 1, error: None };
+        let side = NodeSide { node: node.to_owned(), attached: true, mounted: true, published: 1, ..NodeSide::default() };
         self.but(|volume| {
             volume.node = Some(side);
             if let Some(cloud) = &mut volume.cloud {

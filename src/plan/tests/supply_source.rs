@@ -80,6 +80,14 @@ fn an_attached_source_and_a_free_one_can_both_be_copied() {
 }
 
 #[test]
+fn the_filesystem_of_the_source_is_learned_from_a_mounted_copy() {
+    let mounted = volume("web-0").used_by("cart").but(|volume| volume.node.as_mut().unwrap().filesystem = Some("xfs".to_owned()));
+    let learned = |volumes| pool("web").with(volumes).plan().report.source.unwrap().filesystem;
+    assert_eq!(learned(vec![volume("web-1").ready(), mounted]).as_deref(), Some("xfs"));
+    assert_eq!(learned(vec![volume("web-1").ready()]), None);
+}
+
+#[test]
 fn the_report_names_the_source_as_it_is() {
     let report = pool("web").but(|seen| seen.pool.size = Some(GiB(40))).plan().report;
     let source = report.source.unwrap();

@@ -61,11 +61,11 @@ async fn volumes(stage: &Stage) -> Result<Vec<String>> {
 
 async fn changes_in_place(stage: &Stage) -> Result<()> {
     let before = volumes(stage).await?;
-    patch(stage, r#"{"template":{"size":"2Gi","iops":4000,"tags":{"team":"shop"}}}"#).await?;
-    wait::until("both volumes have 2 GiB, 4000 IOPS and the tag", LIMIT, async || {
+    patch(stage, r#"{"template":{"size":"2Gi","throughput":200,"tags":{"team":"shop"}}}"#).await?;
+    wait::until("both volumes have 2 GiB, 200 MiB/s and the tag", LIMIT, async || {
         for volume in stage.account.volumes_except(&stage.source).await? {
             let has_tag = volume.tags().iter().any(|tag| (tag.key(), tag.value()) == (Some("team"), Some("shop")));
-            ensure!((volume.size(), volume.iops(), has_tag) == (Some(2), Some(4000), true), "{volume:?}");
+            ensure!((volume.size(), volume.throughput(), has_tag) == (Some(2), Some(200), true), "{volume:?}");
         }
         let sizes = get(stage, "pvol", "{range .items[*]}{.spec.sizeGiB}{\"\\n\"}{end}").await?;
         ensure!(sizes == ["2", "2"], "the objects say {sizes:?}");
