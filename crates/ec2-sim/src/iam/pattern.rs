@@ -150,6 +150,26 @@ mod tests {
         }
     }
 
+    /// The meaning of a pattern, without a thought for time.
+    fn means(pattern: &[char], text: &[char]) -> bool {
+        match pattern.split_first() {
+            None => text.is_empty(),
+            Some(('*', rest)) => (0..=text.len()).any(|from| means(rest, &text[from..])),
+            Some((first, rest)) => text.split_first().is_some_and(|(c, after)| (*first == '?' || first == c) && means(rest, after)),
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn a_pattern_matches_what_it_means(pattern in "[ab*?]{0,8}", text in "[ab]{0,10}") {
+            let plain = |text: &str| text.chars().collect::<Vec<_>>();
+            let found = super::tests::pattern(&pattern).unwrap().matches(&text);
+            proptest::prop_assert_eq!(found, means(&plain(&pattern), &plain(&text)));
+        }
+    }
+
     #[test]
     fn an_arn_matches_segment_by_segment() {
         let volume = "arn:aws:ec2:us-east-1:000000000000:volume/vol-1";

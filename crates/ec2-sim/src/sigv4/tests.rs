@@ -1,5 +1,7 @@
 //! Signatures: the published example, and what each change to a signed request does.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// The example of the Signature Version 4 test suite: key, secret, time and scope.
@@ -214,4 +216,45 @@ fn a_presigned_query_passes_until_it_expires() {
     case.now = at("2026-11-25T12:00:30Z");
     case.query.push_str("&DryRun=true");
     assert_eq!(case.verify(), Err("AuthFailure"));
+}
+
+/// Pieces of Authorization headers, so that random ones get past the first check.
+fn authorization() -> impl Strategy<Value = String> {
+    let pieces = prop::sample::select(vec![
+        "AWS4-HMAC-SHA256",
+        " Credential=",
+        "AKIDEXAMPLE/20261125/us-east-1/ec2/aws4_request",
+        "//us-east-1//aws4_request",
+        ", SignedHeaders=",
+        "host;x-amz-date",
+        "host;;x-none",
+        ", Signature=",
+        "00ff",
+        "0",
+        ",",
+        "=",
+        "é",
+        " ",
+    ]);
+    prop::collection::vec(pieces, 0..9).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A request that nobody signed never passes and never panics, whatever it claims.
+    #[test]
+    fn no_claim_is_believed_without_a_signature(
+        authorization in authorization(),
+        date in prop_oneof![Just("20261125T120000Z".to_owned()), "[0-9TZ]{0,17}", "\\PC{0,12}"],
+        query in "(X-Amz-(Algorithm|Credential|Date|Expires|SignedHeaders|Signature)=[ -~]{0,12}&){0,6}",
+        in_header in any::<bool>(),
+    ) {
+        let mut case = Case { query, ..Case::post() };
+        case.headers[1].1 = date;
+        if in_header {
+            case.headers.push(("authorization".to_owned(), authorization));
+        }
+        prop_assert!(case.verify().is_err());
+    }
 }
