@@ -50,7 +50,7 @@ fn rounds(work: impl Fn()) -> f64 {
     let one = || {
         let started = cpu_time();
         work();
-        (cpu_time() - started).as_secs_f64() * 1000.0
+        cpu_time().saturating_sub(started).as_secs_f64() * 1000.0
     };
     median((0..ROUNDS).map(|_| one()).collect())
 }

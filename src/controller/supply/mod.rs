@@ -7,6 +7,8 @@ mod failure;
 mod modify;
 mod observe;
 mod publish;
+#[cfg(test)]
+mod quiet;
 mod view;
 
 pub(super) use execute::pool_volume;

@@ -138,6 +138,12 @@ fn state_text(state: VolumeState) -> &'static str {
     }
 }
 
+/// The status as it is written when nothing changes any more.
+#[cfg(test)]
+pub(super) fn settled(pool: &VolumePool, seen: &PoolSeen, report: &Report) -> VolumePoolStatus {
+    status(pool, seen, report)
+}
+
 fn status(pool: &VolumePool, seen: &PoolSeen, report: &Report) -> VolumePoolStatus {
     let stored = pool.status.clone().unwrap_or_default();
     let zone = |(name, zone): (&crate::domain::Zone, &crate::plan::report::ZoneReport)| ZoneStatus {

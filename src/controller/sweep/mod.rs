@@ -134,7 +134,7 @@ fn pause(calls: usize, is_moving: bool, is_kicked: bool) -> Duration {
     }
 }
 
-/// Sweeps forever: at once when kicked, soon while something moves, seldom otherwise.
+/// Sweeps forever, once somebody has told what to look at: at once when kicked, soon while something moves, seldom otherwise.
 pub async fn run<E: Ec2>(
     ec2: E,
     cluster: String,
@@ -143,6 +143,10 @@ pub async fn run<E: Ec2>(
     sweeps: watch::Sender<Option<Arc<Sweep>>>,
 ) {
     let mut memory = Memory::default();
+    // Without this the first sweep would ask about the blocks of all volumes, and about no source.
+    if interest.changed().await.is_err() {
+        return;
+    }
     loop {
         let begun = Instant::now();
         let wanted = interest.borrow_and_update().clone();
