@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Audit, audit};
+use super::{Audit, Owners, audit};
 use crate::clock::Clock;
 use crate::disk::{self, Layout};
 use crate::error::Error;
@@ -15,12 +15,20 @@ use crate::world::{VolumePhase, World};
 /// Reads only, so it may run beside a simulator; what is under way at that
 /// moment can then show up as an orphan. None when the folder holds no account.
 pub fn audit_folder(folder: &Path) -> Result<Option<Audit>, Error> {
+    audit_folder_by_owner(folder, None)
+}
+
+/// As [`audit_folder`], with who owns what when that is asked for.
+pub(crate) fn audit_folder_by_owner(folder: &Path, owners: Option<Owners<'_>>) -> Result<Option<Audit>, Error> {
     let Some(Stored { mut world, ahead_ms }) = store::peek(folder)? else {
         return Ok(None);
     };
     // The stored state is that of the last change; time went on.
     world.advance(Clock::ahead_by(ahead_ms).now());
     let mut found = audit(&world);
+    if let Some(Owners { tag, existing }) = owners {
+        found = found.by_owner(&world, tag, existing);
+    }
     let layout = Layout::new(folder)?;
     // Without a data plane there are no images, and nothing to compare.
     if layout.volumes().exists() {

@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 pub use folder::audit_folder;
+pub(crate) use folder::audit_folder_by_owner;
 pub use owners::Owned;
+pub(crate) use owners::Owners;
 pub use traffic::Traffic;
 
 use crate::world::{CallCount, SnapshotPhase, Volume, VolumePhase, World};

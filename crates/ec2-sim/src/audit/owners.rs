@@ -7,6 +7,15 @@ use serde::Serialize;
 use super::Audit;
 use crate::world::{VolumePhase, World};
 
+/// How to tell owners.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owners<'a> {
+    /// The tag whose value is the owner.
+    pub(crate) tag: &'a str,
+    /// The owners that still exist, if that is known.
+    pub(crate) existing: Option<&'a BTreeSet<String>>,
+}
+
 /// What belongs to one owner.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Owned {

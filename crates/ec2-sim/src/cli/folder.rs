@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 
-use crate::audit::audit_folder;
+use crate::audit::{Owners, audit_folder_by_owner};
 use crate::disk;
 
 pub(super) fn down(data: &Path, force: bool) -> anyhow::Result<ExitCode> {
@@ -51,9 +51,11 @@ pub(super) fn gc(data: &Path, delete: bool) -> anyhow::Result<ExitCode> {
     Ok(if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-pub(super) fn report(data: &Path, json: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn report(data: &Path, json: bool, owner_tag: Option<&str>, owners: Vec<String>) -> anyhow::Result<ExitCode> {
     ensure_folder(data)?;
-    let audit = audit_folder(data)?.with_context(|| format!("{} holds no account", data.display()))?;
+    let existing = (!owners.is_empty()).then(|| owners.into_iter().collect());
+    let owners = owner_tag.map(|tag| Owners { tag, existing: existing.as_ref() });
+    let audit = audit_folder_by_owner(data, owners)?.with_context(|| format!("{} holds no account", data.display()))?;
     let mut out = std::io::stdout();
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&audit)?)?;

@@ -83,6 +83,12 @@ enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+        /// Tell volumes, snapshots and instances by the value of this tag, as their owner.
+        #[arg(long, value_name = "KEY")]
+        owner_tag: Option<String>,
+        /// An owner that still exists; repeat it for each. What is tagged with another owner is listed as ownerless.
+        #[arg(long = "owner", value_name = "VALUE", requires = "owner_tag")]
+        owners: Vec<String>,
     },
 }
 
@@ -154,7 +160,7 @@ impl Cli {
             Command::Down { data, force } => folder::down(&data, force),
             Command::Gc { data, delete, dry_run: _ } => folder::gc(&data, delete),
             Command::ImportVolume(arguments) => arguments.run().await,
-            Command::Report { data, json } => folder::report(&data, json),
+            Command::Report { data, json, owner_tag, owners } => folder::report(&data, json, owner_tag.as_deref(), owners),
         }
     }
 }
