@@ -1,7 +1,11 @@
 //! A simulator in this process and AWS's own client to it: the stage of the contract suite in `tests`.
 
+mod admin;
 mod answer;
 mod hurry;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::retry::RetryConfig;
@@ -39,9 +43,42 @@ impl Simulator {
 
     async fn on(folder: TempDir, profile: Profile) -> Self {
         let options = Options { profile, ..Options::for_tests(folder.path()) };
-        let server = Server::start(options).await.expect("a simulator starts in a folder of its own");
+        Self::serve(folder, options).await
+    }
+
+    /// One that lets in only the keys of a file, which is written into its folder.
+    ///
+    /// `file` is what the option `--credentials` of `ec2-sim serve` reads.
+    pub async fn guarded(file: &str) -> Self {
+        let folder = tempfile::tempdir().expect("the folder for temporary files is writable");
+        let credentials: PathBuf = folder.path().join("credentials.yaml");
+        std::fs::write(&credentials, file).expect("the folder is new");
+        let options = Options { credentials: Some(credentials), ..Options::for_tests(folder.path().join("account")) };
+        Self::serve(folder, options).await
+    }
+
+    async fn serve(folder: TempDir, options: Options) -> Self {
+        let admin_listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let server = Server::start(Options { admin_listen, ..options }).await.expect("a simulator starts in a folder of its own");
         let ec2 = Client::from_conf(settings(&server.endpoint_url()).build());
         Self { server, folder, ec2 }
+    }
+
+    /// Lets something go wrong; `fault` is what the admin interface reads at `/_sim/faults`.
+    pub async fn inject(&self, fault: &str) {
+        self.admin("/_sim/faults", fault).await;
+    }
+
+    /// Puts the account's clock forward.
+    pub async fn pass(&self, seconds: u64) {
+        self.admin("/_sim/clock", &format!(r#"{{"advance_millis": {}}}"#, seconds * 1_000)).await;
+    }
+
+    async fn admin(&self, path: &'static str, body: &str) {
+        let address = self.server.admin_addr().expect("every simulator here has an admin port");
+        let body = body.to_owned();
+        let asked = tokio::task::spawn_blocking(move || admin::post(address, path, &body)).await;
+        asked.expect("a request does not panic").expect("the admin interface accepts what the tests ask for");
     }
 
     /// The same account in a new process, as far as its clients can tell.
@@ -55,9 +92,14 @@ impl Simulator {
         Client::from_conf(change(settings(&self.server.endpoint_url())).build())
     }
 
-    /// Where it listens, as a URL.
-    pub fn endpoint_url(&self) -> String {
-        self.server.endpoint_url()
+    /// A client with this access key and secret.
+    pub fn client_of(&self, id: &str, secret: &str) -> Client {
+        self.client(|settings| settings.credentials_provider(Credentials::new(id, secret, None, None, "simulator")))
+    }
+
+    /// A client that tries up to four times, as clients do unless told otherwise.
+    pub fn patient(&self) -> Client {
+        self.client(|settings| settings.retry_config(RetryConfig::standard().with_max_attempts(4)))
     }
 }
 

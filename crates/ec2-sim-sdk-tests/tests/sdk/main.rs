@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test, as it should")]
 
+/// Signatures and policies.
+mod access;
 /// The calls that most tests begin with.
 mod account;
-/// Every error code that EBS work can meet.
+/// Modifications, copies, sets, locks, fast restores.
+mod calls;
+/// Error codes and their HTTP status.
 mod errors;
 /// The SDK's paginators.
 mod pages;
