@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -13,14 +13,14 @@ use crate::devices::{assert_nothing_mounted, is_root, loops, losetup, program, s
 use crate::http::call;
 
 /// A folder with a data folder and a tree to import, and the simulator on it when there is one.
-struct Scene {
+pub(crate) struct Scene {
     folder: tempfile::TempDir,
-    data: PathBuf,
-    child: Option<Child>,
+    pub(crate) data: PathBuf,
+    pub(crate) child: Option<Child>,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tree = folder.path().join("tree");
         fs::create_dir_all(tree.join("deep/er")).unwrap();
@@ -36,7 +36,7 @@ impl Scene {
     }
 
     /// Runs a command on the data folder.
-    fn on_data(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn on_data(&self, arguments: &[&str]) -> Output {
         let data = self.data();
         run(&[arguments, &["--data-dir", data.to_str().unwrap()]].concat())
     }
@@ -46,7 +46,7 @@ impl Scene {
         run(&[&["import-volume", "--from", tree.to_str().unwrap()], more].concat())
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -252,76 +252,4 @@ fn gc_finds_what_nobody_wants_and_removes_it_only_when_told() {
     fs::rename(data.join("kept.json"), data.join("state.json")).unwrap();
     scene.child = Some(serve(&data).0);
     assert!(image(&wanted).exists() && image(&free).exists(), "no image went with all that");
-}
-
-/// The bytes that a file takes on disk.
-fn stored(file: &Path) -> u64 {
-    std::os::unix::fs::MetadataExt::blocks(&fs::metadata(file).unwrap()) * 512
-}
-
-#[test]
-fn a_folder_without_reflinks_gets_a_filesystem_that_has_them() {
-    if !is_root("a_folder_without_reflinks_gets_a_filesystem_that_has_them") {
-        return;
-    }
-    // A filesystem of the test's own, since that of the machine may have reflinks.
-    let host = Host::new();
-    let point = host.0.path().join("mount/data");
-    let mut scene = Scene::new();
-    scene.data.clone_from(&point);
-    let (child, ec2) = serve(&point);
-    scene.child = Some(child);
-    let instance = call(ec2, "RunInstances", "MinCount=1&MaxCount=1").text("instanceId");
-    let volume = call(ec2, "CreateVolume", "Size=8&AvailabilityZone=us-east-1a").text("volumeId");
-    until("the volume is available", || call(ec2, "DescribeVolumes", "").text("status") == "available");
-    call(ec2, "AttachVolume", &format!("VolumeId={volume}&InstanceId={instance}&Device=/dev/sdf"));
-    let node = point.join("instances").join(&instance).join("dev/nvme1n1");
-    until("the device is there", || node.exists());
-    fs::OpenOptions::new().write(true).open(&node).unwrap().write_all_at(&vec![7; 64 << 20], 0).unwrap();
-    let store = point.join("xfs.img");
-    let snapshot = call(ec2, "CreateSnapshot", &format!("VolumeId={volume}")).text("snapshotId");
-    let clone = point.join("snapshots").join(format!("{snapshot}.img"));
-    assert!(stored(&store) < 250 << 20, "{} bytes: the snapshot shares the 64 MiB of the volume", stored(&store));
-    assert_eq!((stored(&clone) >= 64 << 20, fs::metadata(&clone).unwrap().len()), (true, 8 << 30));
-    // A killed simulator leaves the mount, the next one goes on with it, and down takes it away.
-    scene.kill();
-    let (child, ec2) = serve(&point);
-    scene.child = Some(child);
-    assert_eq!(call(ec2, "DescribeSnapshots", "").text("snapshotId"), snapshot);
-    assert!(clone.exists());
-    scene.kill();
-    assert!(scene.on_data(&["down"]).status.success());
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    assert!(!mounts.contains(point.join("xfs").to_str().unwrap()), "{mounts}");
-    // A stopped simulator's volumes are found again.
-    let (child, _) = serve(&point);
-    scene.child = Some(child);
-    assert!(clone.exists());
-}
-
-/// A folder with an ext4 of its own below `mount`.
-struct Host(tempfile::TempDir);
-
-impl Host {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (image, point) = (folder.path().join("disk.img"), folder.path().join("mount"));
-        assert!(Command::new("truncate").args(["--size", "4G"]).arg(&image).status().unwrap().success());
-        assert!(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).status().unwrap().success());
-        fs::create_dir(&point).unwrap();
-        assert!(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&point).status().unwrap().success());
-        Self(folder)
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        let unmount = || Command::new("umount").arg(self.0.path().join("mount")).stderr(Stdio::null()).status();
-        if std::thread::panicking() {
-            drop(unmount());
-            return;
-        }
-        // The loop device on it goes a moment after its mount.
-        until("the filesystem of the test is unmounted", || unmount().unwrap().success());
-    }
 }

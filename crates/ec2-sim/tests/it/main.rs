@@ -9,6 +9,7 @@ mod devices;
 mod faults;
 mod folders;
 mod http;
+mod images;
 mod invariants;
 mod journal;
 mod metadata;
