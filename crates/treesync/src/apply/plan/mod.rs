@@ -45,8 +45,8 @@ pub(super) enum Who {
 /// As [`super::hidden::intent::Operation`], before the stage is made.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Act {
-    Trash { path: TreePath, identity: Identity },
-    Move { from: TreePath, to: TreePath, identity: Identity },
+    Trash { path: TreePath, who: Who },
+    Move { from: TreePath, to: TreePath, who: Who },
     Publish { number: u64, path: TreePath },
     Set { path: TreePath, who: Who, put: usize },
     Times { path: TreePath, mtime: Mtime },

@@ -65,6 +65,23 @@ impl Overlay {
         *self.node(to) = Node { place: Some(place), children: moved.children };
     }
 
+    /// What moved to places below a path, and from where.
+    pub(super) fn moved_below(&self, path: &TreePath) -> Vec<(TreePath, TreePath)> {
+        let mut found = Vec::new();
+        let Some(node) = path.names().try_fold(&self.top, |node, name| node.children.get(name)) else { return found };
+        let mut waiting = vec![(path.clone(), node)];
+        while let Some((at, node)) = waiting.pop() {
+            for (name, child) in &node.children {
+                let Ok(below) = at.join(name) else { continue };
+                if let Some(Place::At(origin)) = &child.place {
+                    found.push((below.clone(), origin.clone()));
+                }
+                waiting.push((below, child));
+            }
+        }
+        found
+    }
+
     fn node(&mut self, path: &TreePath) -> &mut Node {
         path.names().fold(&mut self.top, |node, name| node.children.entry(name.to_vec()).or_default())
     }
@@ -94,6 +111,8 @@ mod tests {
         assert_eq!(overlay.locate(&path("x/b/c")), at("a/c"));
         assert_eq!([overlay.locate(&path("a")), overlay.locate(&path("a/c"))], [Place::Absent, Place::Absent]);
         assert_eq!(overlay.locate(&path("x/c")), at("x/c"));
+        assert_eq!(overlay.moved_below(&path("x")), [(path("x/b"), path("a"))]);
+        assert_eq!(overlay.moved_below(&path("x/b")), []);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Plans removals and moves of directories, in the order of the history.
 
 use super::overlay::Place;
-use super::{Act, Make, Planner};
+use super::{Act, Make, Planner, Who};
 use crate::apply::error::Problem;
 use crate::model::{Put, Structural, TreePath};
 use crate::tree::{NodeKind, Stat, Walk};
@@ -16,7 +16,7 @@ impl Planner<'_> {
             match change {
                 Structural::Remove { path, .. } => {
                     // Readers keep what is removed until what replaces it is there, unless a move or a put needs the place.
-                    let is_last = last_move.is_none_or(|last| last < at) && !is_put(self.puts, path);
+                    let is_last = last_move.is_none_or(|last| last < at) && !is_in_the_way(self.puts, path);
                     self.remove(path, is_last)?;
                 }
                 Structural::RenameDirectory { from, to, .. } => self.rename(from, to)?,
@@ -30,7 +30,19 @@ impl Planner<'_> {
             self.kept += 1;
             return Ok(());
         }
-        let Place::At(origin) = self.overlay.locate(path) else { return Ok(()) };
+        self.check_moved_in(path)?;
+        let origin = match self.overlay.locate(path) {
+            Place::Absent => return Ok(()),
+            Place::At(origin) => origin,
+            // Made in passing for something that moved into it.
+            Place::New(number) => {
+                self.touch_parent(path)?;
+                self.acts.structure.push(Act::Trash { path: path.clone(), who: Who::Staged(number) });
+                self.overlay.set(path, Place::Absent);
+                self.touched.remove(path);
+                return Ok(());
+            }
+        };
         let Some(stat) = self.lookup.stat(&origin)? else { return Ok(()) };
         self.touch_parent(path)?;
         let kept = if stat.kind == NodeKind::Directory { self.kept_below(path, &origin)? } else { Vec::new() };
@@ -47,6 +59,19 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// What moved into a directory that is removed next goes with it, unless the rules keep something in there.
+    fn check_moved_in(&self, path: &TreePath) -> Result<(), Problem> {
+        if self.rules.keeps_nothing() {
+            return Ok(());
+        }
+        for (at, origin) in self.overlay.moved_below(path) {
+            if let Some(kept) = self.kept_below(&at, &origin)?.first() {
+                return Err(Problem::NeedsManifest(format!("{kept} is kept on the copy and its directory was moved and removed")));
+            }
+        }
+        Ok(())
+    }
+
     fn trash(&mut self, path: &TreePath, stat: &Stat, acts: &mut Vec<Act>) -> Result<(), Problem> {
         if stat.is_frozen {
             return Err(Problem::Frozen(path.clone()));
@@ -57,7 +82,7 @@ impl Planner<'_> {
         if stat.kind != NodeKind::Directory {
             *self.leaving.entry(stat.identity).or_default() += 1;
         }
-        acts.push(Act::Trash { path: path.clone(), identity: stat.identity });
+        acts.push(Act::Trash { path: path.clone(), who: Who::Known(stat.identity) });
         Ok(())
     }
 
@@ -89,11 +114,18 @@ impl Planner<'_> {
         if self.rules.is_kept_on_copy(to) {
             return self.remove(from, false);
         }
-        let Place::At(origin) = self.overlay.locate(from) else { return Ok(()) };
-        let Some(stat) = self.lookup.stat(&origin)?.filter(|stat| stat.kind == NodeKind::Directory) else { return Ok(()) };
-        if stat.is_frozen {
-            return Err(Problem::Frozen(from.clone()));
-        }
+        let who = match self.overlay.locate(from) {
+            Place::Absent => return Ok(()),
+            Place::New(number) => Who::Staged(number),
+            Place::At(origin) => {
+                let stat = self.lookup.stat(&origin)?;
+                let Some(stat) = stat.filter(|stat| stat.kind == NodeKind::Directory) else { return Ok(()) };
+                if stat.is_frozen {
+                    return Err(Problem::Frozen(from.clone()));
+                }
+                Who::Known(stat.identity)
+            }
+        };
         self.passages(to)?;
         self.remove(to, false)?;
         if self.stat_at(to)?.is_some() {
@@ -101,7 +133,7 @@ impl Planner<'_> {
         }
         self.touch_parent(from)?;
         self.touch_parent(to)?;
-        self.acts.structure.push(Act::Move { from: from.clone(), to: to.clone(), identity: stat.identity });
+        self.acts.structure.push(Act::Move { from: from.clone(), to: to.clone(), who });
         self.overlay.shift(from, to);
         self.touched.shift(from, to);
         Ok(())
@@ -133,8 +165,13 @@ impl Planner<'_> {
     }
 }
 
-/// Whether a put is about the path or something below.
-fn is_put(puts: &[Put], path: &TreePath) -> bool {
+/// Whether a put is about the path, something below, or makes something else of a directory above.
+fn is_in_the_way(puts: &[Put], path: &TreePath) -> bool {
     let next = puts.partition_point(|put| put.path < *path);
-    puts.get(next).is_some_and(|put| put.path == *path || put.path.is_below(path))
+    let at_or_below = puts.get(next).is_some_and(|put| put.path == *path || put.path.is_below(path));
+    at_or_below
+        || std::iter::successors(path.parent(), TreePath::parent).any(|above| {
+            let put = puts.binary_search_by(|put| put.path.cmp(&above));
+            put.is_ok_and(|at| !puts[at].entry.is_directory())
+        })
 }

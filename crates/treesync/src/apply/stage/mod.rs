@@ -28,17 +28,15 @@ impl Staged {
     /// The acts of a plan, tied to the inodes that are in the stage by now.
     pub(super) fn operations(&self, plan: &Plan, batch: &Batch) -> Vec<Operation> {
         let staged = |number: u64| self.identities[usize::try_from(number).expect("an index of the plan")];
+        let identity = |who: Who| match who {
+            Who::Known(identity) => identity,
+            Who::Staged(number) => staged(number),
+        };
         let operation = |act: &Act| match act.clone() {
-            Act::Trash { path, identity } => Operation::Trash { path, identity },
-            Act::Move { from, to, identity } => Operation::Move { from, to, identity },
+            Act::Trash { path, who } => Operation::Trash { path, identity: identity(who) },
+            Act::Move { from, to, who } => Operation::Move { from, to, identity: identity(who) },
             Act::Publish { number, path } => Operation::Publish { number, path, identity: staged(number) },
-            Act::Set { path, who, put } => {
-                let identity = match who {
-                    Who::Known(identity) => identity,
-                    Who::Staged(number) => staged(number),
-                };
-                Operation::Set { path, identity, entry: Box::new(batch.puts[put].entry.clone()) }
-            }
+            Act::Set { path, who, put } => Operation::Set { path, identity: identity(who), entry: Box::new(batch.puts[put].entry.clone()) },
             Act::Times { path, mtime } => Operation::Times { path, mtime },
         };
         plan.acts.iter().map(operation).collect()

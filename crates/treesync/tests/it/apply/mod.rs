@@ -1,6 +1,7 @@
 //! One copy: equal to its source, at no harm, whatever interrupts it.
 
 mod batch;
+mod history;
 mod hostile;
 mod kill;
 mod refusals;
