@@ -27,7 +27,7 @@ pub struct CopyOptions {
     /// Take over a directory that has files and no marker. It must then be compared with the source and repaired.
     pub adopt: bool,
     /// Longest time that `syncfs` may take. It writes everybody's data on that filesystem; once it took longer, the next
-    /// applies make durable only what is ours, file by file.
+    /// applies make durable only what is ours, file by file. Zero: never `syncfs`, where the filesystem keeps order.
     pub sync_budget: Duration,
     /// Told of every step.
     pub observer: Arc<dyn Observer>,
@@ -318,8 +318,9 @@ impl Copy {
     }
 
     fn sync_prepared(&mut self, plan: &Plan, intent: &std::fs::File) -> Result<(), Problem> {
-        if self.by_file > 0 && self.root.filesystem().keeps_order() {
-            self.by_file -= 1;
+        let is_by_file = self.by_file > 0 || self.options.sync_budget.is_zero();
+        if is_by_file && self.root.filesystem().keeps_order() {
+            self.by_file = self.by_file.saturating_sub(1);
             for number in (0..).zip(&plan.make).filter(|(_, make)| matches!(make, Make::File { .. })).map(|(number, _)| number) {
                 self.home.sync_staged(number)?;
             }

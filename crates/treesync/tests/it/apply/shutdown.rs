@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use treesync::apply::{Copy, Observer, Step};
+use treesync::apply::{Copy, CopyOptions, Observer, Step};
 
 /// Steps that one batch of the scene has at least.
 const STEPS: u64 = 89;
@@ -56,7 +56,10 @@ impl Observer for CrashAt {
 fn trial(image: &Image, scene: &Scene, how: Shutdown, step: u64, later: Duration) {
     let is_done = Arc::new(Mutex::new(false));
     let crash = CrashAt { mount: image.path(), how, step, later, seen: AtomicU64::new(0), is_done: Arc::clone(&is_done) };
-    let mut copy = Copy::open(image.root(), options(Some(Arc::new(crash)))).unwrap();
+    // Every third apply makes its files durable one by one, as it does when `syncfs` takes too long.
+    let crash = options(Some(Arc::new(crash)));
+    let sync_budget = if step.is_multiple_of(3) { Duration::ZERO } else { crash.sync_budget };
+    let mut copy = Copy::open(image.root(), CopyOptions { sync_budget, ..crash }).unwrap();
     let before = copy.position().unwrap().generation;
     let was_durable = scene.apply(&mut copy).and_then(|_| copy.make_durable()).is_ok();
     drop(copy);
