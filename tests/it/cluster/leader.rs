@@ -11,8 +11,9 @@ use super::{LIMIT, check_account, on_a_stage_of, processes};
 
 /// The lease, a try, and the time that a busy machine takes to start what must run.
 const TAKEOVER: Duration = Duration::from_secs(15 + 2 + 8);
-/// A lease that is given back is watched: what is left is the time of a few requests on a busy machine.
-const HANDOVER: Duration = Duration::from_secs(3);
+/// A lease that is given back is watched: what is left is the time of a few requests, on a machine that is busy. Half of
+/// what a lease that is not given back takes.
+const HANDOVER: Duration = Duration::from_secs(8);
 
 /// The name of the replica that holds the lease; empty when none does.
 async fn holder(stage: &Stage) -> Result<String> {
