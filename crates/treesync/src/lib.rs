@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod cli;
 pub mod feed;
+pub mod hostile;
 pub mod index;
 pub mod model;
 pub mod publish;

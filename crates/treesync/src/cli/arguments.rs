@@ -39,6 +39,8 @@ Example, on one machine:
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Command {
+    /// Follow a directory and tell subscribers of every change, until stopped.
+    Publish(Publish),
     /// Keep copies in step with a source, until stopped.
     Subscribe(Subscribe),
     /// Look at a path of the source at once, and wait until every attached copy has what stands there.
@@ -91,6 +93,29 @@ pub(super) struct Travel {
     /// Let extended attributes with this prefix through as well, such as security.selinux.
     #[arg(long = "xattr", value_name = "PREFIX")]
     pub(super) more_xattrs: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Publish {
+    /// The root of the source; everything below it on the same filesystem.
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
+    /// Where to listen. Port 0 lets the kernel choose one; the first line of output names it.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) listen: Address,
+    #[command(flatten)]
+    pub(super) travel: Travel,
+    /// Compare the whole source from time to time instead of listening to the kernel.
+    #[arg(long)]
+    pub(super) poll: bool,
+    /// Bytes a second to all subscribers together, at most.
+    #[arg(long, value_name = "BYTES")]
+    pub(super) rate: Option<u64>,
+    /// Bytes a second to each subscriber, at most.
+    #[arg(long, value_name = "BYTES")]
+    pub(super) subscriber_rate: Option<u64>,
+    #[command(flatten)]
+    pub(super) tls: Tls,
 }
 
 #[derive(Args, Debug)]

@@ -4,6 +4,7 @@ mod arguments;
 mod change;
 mod copies;
 mod output;
+mod publish;
 mod status;
 mod verify;
 
@@ -50,6 +51,7 @@ pub fn run() -> ExitCode {
 
 async fn obey(command: Command, output: &Output) -> anyhow::Result<Outcome> {
     match command {
+        Command::Publish(arguments) => publish::publish(arguments, output).await,
         Command::Subscribe(arguments) => copies::subscribe(arguments, output).await,
         Command::Push(arguments) => change::push(arguments, output).await,
         Command::Delete(arguments) => change::delete(arguments, output).await,

@@ -44,6 +44,13 @@ impl From<CopyState> for CopyLine {
 #[derive(Serialize, Clone, Debug)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum Event {
+    Listening {
+        address: String,
+    },
+    /// The source is compared with what is known of it.
+    Scanning {
+        position: Place,
+    },
     Connected {
         address: String,
     },
@@ -128,6 +135,8 @@ impl Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Listening { address } => write!(f, "listening on {address}"),
+            Self::Scanning { position } => write!(f, "comparing the source with generation {}", position.generation),
             Self::Connected { address } => write!(f, "connected to {address}"),
             Self::Disconnected { problem, retry_ms } => write!(f, "{problem}; next try in {:?}", Duration::from_millis(*retry_ms)),
             Self::Opened { copy, position: Some(position) } => write!(f, "{copy} is at generation {}", position.generation),
@@ -207,11 +216,16 @@ impl Output {
 
     /// Says it. Errors in text go to standard error; progress only to a terminal, on one line that is written over.
     pub(super) fn say(&self, event: &Event) {
+        self.say_progress(event, event.is_progress());
+    }
+
+    /// As [`Output::say`], for an event that is progress or not depending on what was said before.
+    pub(super) fn say_progress(&self, event: &Event, is_progress: bool) {
         // A reader that is gone is no reason to stop keeping copies in step.
         if self.is_json {
             let line = serde_json::to_string(event).unwrap_or_else(|error| format!("{{\"event\":\"error\",\"message\":\"{error}\"}}"));
             writeln!(std::io::stdout(), "{line}").ok();
-        } else if event.is_progress() {
+        } else if is_progress {
             if self.is_terminal {
                 self.has_progress.store(true, Ordering::Relaxed);
                 write!(std::io::stderr(), "\r\x1b[K{event}").ok();

@@ -87,21 +87,30 @@ pub(super) fn resolve(tables: &Writable, observations: Vec<Observation>, next_di
     Ok(resolver.resolved)
 }
 
-/// Each name once, as it was seen last.
+/// Of a name that was seen more than once, the latest; in the place of the first, since parents come first.
 fn latest(observations: Vec<Observation>) -> Vec<Observation> {
-    let mut positions: HashMap<At, usize> = HashMap::new();
-    let mut once: Vec<Observation> = Vec::with_capacity(observations.len());
-    for observation in observations {
-        if let Some(position) = positions.get(&observation.at) {
-            let earlier = &mut once[*position];
-            let is_forced = earlier.is_forced || observation.is_forced;
-            *earlier = Observation { is_forced, ..observation };
-        } else {
-            positions.insert(observation.at.clone(), once.len());
-            once.push(observation);
+    let mut places: HashMap<At, usize> = HashMap::new();
+    let mut kept: Vec<Observation> = Vec::with_capacity(observations.len());
+    for mut observation in observations {
+        match places.get(&observation.at) {
+            None => {
+                places.insert(observation.at.clone(), kept.len());
+                kept.push(observation);
+            }
+            Some(place) => {
+                let before = &mut kept[*place];
+                observation.is_forced |= before.is_forced;
+                if let (Some(found), Some(found_before)) = (&mut observation.found, &before.found)
+                    && found.below == Below::Unsaid
+                    && found.identity == found_before.identity
+                {
+                    found.below = found_before.below;
+                }
+                *before = observation;
+            }
         }
     }
-    once
+    kept
 }
 
 /// Names seen in each directory of which all names were seen.

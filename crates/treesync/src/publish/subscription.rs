@@ -37,6 +37,9 @@ pub struct Subscription {
     at: Option<Position>,
     source: Source,
     is_in_sync: bool,
+    /// Whether it had all that there was. Before, what it lacks comes from the index, as states: a batch in memory can want
+    /// bytes that were replaced since, and who asks anew for that reason must not get it again.
+    is_live: bool,
     bucket: Option<TokenBucket>,
     /// No step before this time.
     not_before: Duration,
@@ -54,7 +57,7 @@ impl Subscription {
         }
         let bucket = shared.subscriber_rate.map(|rate| TokenBucket::new(rate, shared.now()));
         shared.update(|status| status.subscribers += 1);
-        Ok(Self { shared, at: since, source: Source::Ring, is_in_sync: false, bucket, not_before: Duration::ZERO })
+        Ok(Self { shared, at: since, source: Source::Ring, is_in_sync: false, is_live: false, bucket, not_before: Duration::ZERO })
     }
 
     /// The next step; none when nothing came in time. Dropping the future owner of the call loses nothing: a step is
@@ -114,6 +117,7 @@ impl Subscription {
     fn reached(&mut self, position: Position) {
         self.at = Some(position);
         self.source = Source::Ring;
+        self.is_live = true;
     }
 
     fn step_live(&mut self) -> Result<Option<Step>, PublishError> {
@@ -128,12 +132,13 @@ impl Subscription {
         let position = state.position;
         let at = self.at.filter(|at| at.is_comparable_to(&position));
         if at == Some(position) {
+            self.is_live = true;
             let is_news = !self.is_in_sync && state.status.phase == Phase::Following;
             self.is_in_sync |= is_news;
             return Ok(is_news.then_some(Step::InSync(position)));
         }
         self.is_in_sync = false;
-        if let Some(batch) = at.and_then(|at| state.after(at.generation)) {
+        if let Some(batch) = at.filter(|_| self.is_live).and_then(|at| state.after(at.generation)) {
             self.at = Some(Position { generation: batch.to, ..position });
             return Ok(Some(Step::Batch(batch)));
         }

@@ -132,6 +132,18 @@ fn said(address: &Address, status: &Status) -> CallError {
     }
 }
 
+/// Why the first call failed. An end that does not trust our certificate may close the connection without a word,
+/// after ours has trusted its own.
+fn unheard(address: &Address, status: &Status) -> CallError {
+    match said(address, status) {
+        CallError::Failed { address, problem } if matches!(address, Address::Tcp { .. }) => {
+            let hint = "when that happens at once, the other end does not trust our certificate";
+            CallError::Connect { address, problem: format!("{problem} ({hint})") }
+        }
+        error => error,
+    }
+}
+
 fn endpoint(address: &Address, tls: Option<&TlsFiles>) -> Result<Endpoint, CallError> {
     let fail = |problem: String| CallError::Connect { address: address.clone(), problem };
     let endpoint = match (address, tls) {
@@ -168,7 +180,7 @@ impl Client {
         let fail = |problem: String| CallError::Connect { address: address.clone(), problem };
         let channel = endpoint(address, tls)?.connect().await.map_err(|error| fail(causes(&error)))?;
         let hello = with_deadline(versions.hello(), ANSWER);
-        let reply = TreesyncClient::new(channel.clone()).hello(hello).await.map_err(|status| said(address, &status))?.into_inner();
+        let reply = TreesyncClient::new(channel.clone()).hello(hello).await.map_err(|status| unheard(address, &status))?.into_inner();
         if !versions.contains(reply.version) {
             let problem = format!("it chose version {}, which this end does not speak", reply.version);
             return Err(CallError::Refused { address: address.clone(), problem });

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 
 use super::attached::{Attached, CopyState};
 use super::frame::{Message, frames};
-use super::source::Step;
 use crate::model::{Batch, Position, proto};
+use crate::publish::Step;
 
 /// Encoded batches that are kept for the next subscriber. They follow each other closely, so a few suffice.
 const ENCODED_KEPT: usize = 8;

@@ -19,4 +19,4 @@ pub use frame::{Assembler, Digests, FRAME_MAX_BYTES, FrameError, MESSAGE_MAX_BYT
 pub use handshake::{Refused, Versions};
 pub use receive::{Messages, Piece, Reading};
 pub use server::{Listening, ServeError};
-pub use source::{Changed, Source, SourceError, SourceStatus, Step, Steps};
+pub use source::{Source, SourceError, SourceStatus, Steps};

@@ -13,8 +13,9 @@ use super::attached::CopyState;
 use super::comparison::Comparison;
 use super::handshake::{VERSION_METADATA, Versions, program};
 use super::hub::Hub;
-use super::source::{Changed, Source, SourceError, Step, Steps};
+use super::source::{Source, SourceError, Steps};
 use crate::model::{Position, TreePath, Wanted, proto};
+use crate::publish::{Changed, Step};
 
 type Stream<T> = ReceiverStream<Result<T, Status>>;
 

@@ -4,18 +4,8 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Batch, ManifestPart, Position, TreePath, Wanted};
-
-/// What comes next for a subscriber.
-#[derive(Clone, Debug)]
-pub enum Step {
-    /// Changes.
-    Batch(Arc<Batch>),
-    /// A part of the list of everything.
-    Manifest(ManifestPart),
-    /// All before it brings a copy here, and there is nothing newer yet.
-    InSync(Position),
-}
+use crate::model::{Position, TreePath, Wanted};
+use crate::publish::{Changed, Detection, PublishError, Publisher, Step, Subscription};
 
 /// Why a source does not do what it is asked.
 #[derive(Debug, thiserror::Error)]
@@ -35,15 +25,6 @@ pub trait Steps: Send {
     /// # Errors
     /// When the source has failed or is closed. There is nothing more.
     fn next(&mut self, timeout: Duration) -> Result<Option<Step>, SourceError>;
-}
-
-/// What a push or a delete changed, or would.
-#[derive(Clone, Debug)]
-pub struct Changed {
-    /// A copy at it has the change.
-    pub position: Position,
-    /// The paths, in order.
-    pub paths: Vec<TreePath>,
 }
 
 /// How a source is.
@@ -73,4 +54,105 @@ pub trait Source: Send + Sync + 'static {
     fn rescan(&self) -> Result<Position, SourceError>;
     /// How it is.
     fn status(&self) -> SourceStatus;
+}
+
+impl From<PublishError> for SourceError {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Refused(why) => Self::Refused(why),
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl Steps for Subscription {
+    fn next(&mut self, timeout: Duration) -> Result<Option<Step>, SourceError> {
+        Ok(Subscription::next(self, timeout)?)
+    }
+}
+
+impl<S: Source> Source for Arc<S> {
+    fn subscribe(&self, since: Option<Position>) -> Result<Box<dyn Steps>, SourceError> {
+        S::subscribe(self, since)
+    }
+
+    fn open(&self, wanted: &Wanted) -> Result<Option<Box<dyn Read + Send>>, SourceError> {
+        S::open(self, wanted)
+    }
+
+    fn push(&self, path: &TreePath, is_dry_run: bool) -> Result<Changed, SourceError> {
+        S::push(self, path, is_dry_run)
+    }
+
+    fn delete(&self, path: &TreePath, is_dry_run: bool) -> Result<Changed, SourceError> {
+        S::delete(self, path, is_dry_run)
+    }
+
+    fn checkpoint(&self) -> Result<Position, SourceError> {
+        S::checkpoint(self)
+    }
+
+    fn rescan(&self) -> Result<Position, SourceError> {
+        S::rescan(self)
+    }
+
+    fn status(&self) -> SourceStatus {
+        S::status(self)
+    }
+}
+
+impl Source for Publisher {
+    fn subscribe(&self, since: Option<Position>) -> Result<Box<dyn Steps>, SourceError> {
+        Ok(Box::new(Publisher::subscribe(self, since)?))
+    }
+
+    fn open(&self, wanted: &Wanted) -> Result<Option<Box<dyn Read + Send>>, SourceError> {
+        Ok(self.read(wanted)?.map(|reader| -> Box<dyn Read + Send> { Box::new(reader) }))
+    }
+
+    fn push(&self, path: &TreePath, is_dry_run: bool) -> Result<Changed, SourceError> {
+        Ok(Publisher::push(self, path, is_dry_run)?)
+    }
+
+    fn delete(&self, path: &TreePath, is_dry_run: bool) -> Result<Changed, SourceError> {
+        Ok(Publisher::delete(self, path, is_dry_run)?)
+    }
+
+    fn checkpoint(&self) -> Result<Position, SourceError> {
+        Ok(Publisher::checkpoint(self)?)
+    }
+
+    fn rescan(&self) -> Result<Position, SourceError> {
+        Ok(Publisher::rescan(self)?)
+    }
+
+    fn status(&self) -> SourceStatus {
+        let status = Publisher::status(self);
+        let phase = format!("{:?}", status.phase).to_lowercase();
+        let (detection, reason) = match status.detection {
+            Detection::Fanotify => ("fanotify", None),
+            Detection::Poll { reason } => ("poll", Some(reason)),
+        };
+        let numbers = [
+            ("entries", status.entries),
+            ("floor", status.floor),
+            ("durable generation", status.durable_generation),
+            ("events", status.events),
+            ("overflows", status.overflows),
+            ("scans", status.scans),
+            ("drift of the feed", status.drift_of_feed),
+            ("skipped", status.skipped),
+            ("hot files", status.hot),
+            ("subscribers", status.subscribers),
+        ];
+        let texts = [
+            ("detection", Some(detection.to_owned())),
+            ("polling because", reason),
+            ("index", Some(status.index.to_owned())),
+            ("last error", status.last_error),
+        ];
+        let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?)));
+        let details = texts.chain(numbers.map(|(name, number)| (name.to_owned(), number.to_string()))).collect();
+        SourceStatus { position: status.position, state: phase, details }
+    }
 }

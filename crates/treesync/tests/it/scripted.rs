@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use treesync::model::{Batch, ContentHash, Entry, Kind, Mtime, Position, Put, SourceId, TreePath, Wanted};
-use treesync::wire::{Changed, Source, SourceError, SourceStatus, Step, Steps};
+use treesync::publish::{Changed, Step};
+use treesync::wire::{Source, SourceError, SourceStatus, Steps};
 
 pub(crate) const ID: SourceId = SourceId([7; 16]);
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use treesync::model::{Batch, ManifestPart, Position, TreePath, Wanted};
+use treesync::publish::Step;
 use treesync::session::{Fault, FetchError, Notice, Open, Replica, Settings, SharedContents, run};
-use treesync::wire::{Address, Step};
+use treesync::wire::Address;
 
 use crate::scripted::{Scripted, at, batch, file, path, put};
 use crate::wire::Served;

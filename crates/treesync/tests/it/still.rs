@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use treesync::model::{ManifestPart, Position, Put, Rules, SourceId, TreePath, Wanted};
+use treesync::publish::{Changed, Step};
 use treesync::tree::{Reading, Root, Walk};
-use treesync::wire::{Changed, Source, SourceError, SourceStatus, Step, Steps};
+use treesync::wire::{Source, SourceError, SourceStatus, Steps};
 
 /// Entries of one part: few, so that parts have seams in all places.
 const PART: usize = 3;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use treesync::model::{ManifestPart, Wanted};
-use treesync::wire::{Address, CallError, Client, CopyState, Listening, Message, Piece, Source, Step, TlsFiles, Versions};
+use treesync::publish::Step;
+use treesync::wire::{Address, CallError, Client, CopyState, Listening, Message, Piece, Source, TlsFiles, Versions};
 
 use crate::certificates::Authority;
 use crate::scripted::{Scripted, at, batch, file, path, put};

@@ -55,13 +55,17 @@ impl Intent {
             is_repair: self.after.state == MarkerState::Repairing,
             operations: self.operations.iter().map(Into::into).collect(),
         };
-        let payload = message.encode_to_vec();
-        let checksum = crc32c::crc32c(&payload);
+        Self::seal(&message.encode_to_vec())
+    }
+
+    /// A file with these bytes, and their checksum.
+    pub(crate) fn seal(payload: &[u8]) -> (Vec<u8>, u32) {
+        let checksum = crc32c::crc32c(payload);
         let mut bytes = Vec::with_capacity(HEADER + payload.len());
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&checksum.to_le_bytes());
         bytes.extend_from_slice(&(payload.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&payload);
+        bytes.extend_from_slice(payload);
         (bytes, checksum)
     }
 

@@ -1,0 +1,5 @@
+//! Hostile bytes as intent: no panic, and what is accepted is encoded and read as it was.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| treesync::hostile::intent(bytes));
