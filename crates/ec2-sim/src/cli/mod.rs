@@ -54,8 +54,9 @@ enum Command {
     /// Find what a dead simulator left in a data folder and no account wants.
     ///
     /// Loop devices and their mounts, half-made files, images of no volume or snapshot, device
-    /// trees of no instance. It only lists them, unless told to delete. Refuses while a simulator
-    /// runs on the folder, and when the state file is damaged.
+    /// trees of no instance. It only lists them, unless told to delete. Images on an XFS of their
+    /// own are mounted to be looked at, and unmounted after that when nothing is attached. Refuses
+    /// while a simulator runs on the folder, and when the state file is damaged. Needs root.
     Gc {
         /// The data folder.
         #[arg(long = "data-dir", visible_alias = "data", value_name = "FOLDER")]
