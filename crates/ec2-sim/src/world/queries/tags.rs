@@ -168,10 +168,14 @@ impl World {
 
     pub(in crate::world) fn describe_tags(&self, request: &Describe) -> Result<Page<TagDescription>, ApiError> {
         filters::check::<TagDescription>(&request.filters)?;
-        let volumes = self.volumes.rows().values().map(|v| (Kind::Volume, &v.id, &v.tags));
-        let instances = self.instances.rows().values().map(|i| (Kind::Instance, &i.id, &i.tags));
-        let snapshots = self.snapshots.rows().values().filter(|s| !s.deleted);
-        let snapshots = snapshots.map(|s| (Kind::Snapshot, &s.id, &s.tags));
+        // Tags are seen as late as what carries them.
+        let at = |id: &str| self.view.of_item(id);
+        let volumes = self.volumes.known_ids().into_iter().filter_map(|id| self.volumes.see(id, at(id)));
+        let volumes = volumes.map(|v| (Kind::Volume, &v.id, &v.tags));
+        let instances = self.instances.known_ids().into_iter().filter_map(|id| self.instances.see(id, at(id)));
+        let instances = instances.map(|i| (Kind::Instance, &i.id, &i.tags));
+        let snapshots = self.snapshots.known_ids().into_iter().filter_map(|id| self.snapshots.see(id, at(id)));
+        let snapshots = snapshots.filter(|s| !s.deleted).map(|s| (Kind::Snapshot, &s.id, &s.tags));
         let mut found: Vec<TagDescription> = volumes
             .chain(instances)
             .chain(snapshots)

@@ -91,6 +91,24 @@ fn an_attachment_is_seen_late_on_the_volume_and_on_the_instance() {
 }
 
 #[test]
+fn a_search_by_tag_misses_fresh_tags_for_a_while() {
+    let mut account = account(Consistency { ids_ms: 0, lists_ms: WINDOW_MS });
+    let volume = account.volume();
+    account.pass(10_000);
+    account.call(Action::CreateTags(CreateTags { resources: vec![volume], tags: vec![tag("pool", "web")] })).unwrap();
+    let mut both = BTreeSet::new();
+    for _ in 0..50 {
+        account.pass(90);
+        let found = seen(&mut account, filtered("tag:pool", "web")).len();
+        let Reply::Tags(tags) = account.call(Action::DescribeTags(filtered("key", "pool"))).unwrap() else { panic!() };
+        both.insert((found, tags.items.len()));
+    }
+    assert!(both.contains(&(0, 1)) && both.contains(&(1, 0)), "two searches disagree in both directions: {both:?}");
+    account.pass(1_000);
+    assert_eq!(seen(&mut account, filtered("tag:pool", "web")).len(), 1);
+}
+
+#[test]
 fn describes_disagree_when_a_fault_says_so() {
     let mut account = Account::new(Profile::Instant);
     let calls = Calls { action: Some("DescribeVolumes".to_owned()), resource: None };
