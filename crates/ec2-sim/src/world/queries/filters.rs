@@ -58,12 +58,12 @@ pub(in crate::world) fn check<T: Filterable>(filters: &[Filter]) -> Result<(), A
 /// Whether the resource matches every filter.
 pub(in crate::world) fn matches<T: Filterable>(resource: &T, filters: &[Filter]) -> bool {
     filters.iter().all(|filter| {
-        let values = match filter.name.strip_prefix("tag:") {
-            Some(key) => resource.tags().and_then(|tags| tags.get(key)).map(|value| vec![value.clone()]).unwrap_or_default(),
-            None if filter.name == "tag-key" => resource.tags().map(|tags| tags.keys().cloned().collect()).unwrap_or_default(),
-            None => resource.values(&filter.name),
-        };
-        values.iter().any(|value| filter.values.iter().any(|pattern| glob(pattern, value)))
+        let fits = |value: &str| filter.values.iter().any(|pattern| glob(pattern, value));
+        match filter.name.strip_prefix("tag:") {
+            Some(key) => resource.tags().and_then(|tags| tags.get(key)).is_some_and(|value| fits(value)),
+            None if filter.name == "tag-key" => resource.tags().is_some_and(|tags| tags.keys().any(|key| fits(key))),
+            None => resource.values(&filter.name).iter().any(|value| fits(value)),
+        }
     })
 }
 
@@ -278,19 +278,19 @@ impl Filterable for InstanceView<'_> {
 impl World {
     /// The ids of this kind among which all matches of the filters are, where the index can
     /// tell without looking at every resource: from ids and tags that are given exactly.
-    pub(in crate::world) fn candidates(&self, kind: Kind, filters: &[Filter]) -> Option<BTreeSet<String>> {
+    pub(in crate::world) fn candidates<'a>(&'a self, kind: Kind, filters: &'a [Filter]) -> Option<BTreeSet<&'a str>> {
         let own_id = format!("{}-id", kind.resource_type());
         let exact = filters.iter().filter(|filter| !filter.values.iter().any(|value| value.contains(['*', '?', '\\'])));
         let found = exact.filter_map(|filter| {
             let mut ids = BTreeSet::new();
             for value in &filter.values {
                 match (kind, filter.name.as_str()) {
-                    (_, name) if name == own_id => ids.extend([value.clone()]),
-                    (Kind::Volume, "attachment.instance-id") => ids.extend(self.index.attached(value).map(str::to_owned)),
-                    (Kind::Snapshot, "volume-id") => ids.extend(self.index.snapshots(value).map(str::to_owned)),
+                    (_, name) if name == own_id => ids.extend([value.as_str()]),
+                    (Kind::Volume, "attachment.instance-id") => ids.extend(self.index.attached(value)),
+                    (Kind::Snapshot, "volume-id") => ids.extend(self.index.snapshots(value)),
                     (_, name) => {
                         let of_kind = |id: &&str| id.starts_with(kind.prefix());
-                        ids.extend(self.index.tagged(name.strip_prefix("tag:")?, value).filter(of_kind).map(str::to_owned));
+                        ids.extend(self.index.tagged(name.strip_prefix("tag:")?, value).filter(of_kind));
                     }
                 }
             }

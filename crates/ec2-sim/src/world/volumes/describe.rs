@@ -94,7 +94,7 @@ impl World {
             return Ok(Box::new(ids.into_iter().filter_map(|id| self.volumes.see(id, self.view.of_item(id)))));
         }
         Ok(match self.candidates(Kind::Volume, &request.filters) {
-            Some(ids) => Box::new(ids.into_iter().filter_map(|id| self.volumes.get(&id))),
+            Some(ids) => Box::new(ids.into_iter().filter_map(|id| self.volumes.get(id))),
             None => Box::new(self.volumes.rows().values()),
         })
     }
