@@ -255,7 +255,11 @@ impl Copy {
     }
 
     /// Removes up to `most` names of what was replaced or removed; whether all is gone. Readers do not see it.
+    /// Waits while an apply is unfinished: its redo must find no inode number used again.
     pub fn empty_trash(&mut self, most: usize) -> Result<bool, CopyError> {
+        if self.marker.is_some_and(|marker| matches!(marker.state, MarkerState::Applying { .. })) {
+            return Ok(false);
+        }
         let result = self.home.empty_trash(most);
         self.has_trash = !matches!(result, Ok(true));
         result.map_err(|problem| self.failed(problem))

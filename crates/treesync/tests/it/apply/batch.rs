@@ -365,3 +365,40 @@ fn inline_bytes_need_no_source() {
     pair.copy.apply(&change, &NoContents).unwrap();
     pair.assert_equal();
 }
+
+#[test]
+fn a_path_longer_than_the_kernel_takes_is_copied_moved_and_removed() {
+    let source = Tree::new();
+    let name = "n".repeat(250);
+    let mut directory = rustix::fs::open(source.folder(), rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+    for _ in 0..40 {
+        rustix::fs::mkdirat(&directory, &name, 0o755.into()).unwrap();
+        directory = rustix::fs::openat(&directory, &name, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+    }
+    let file = rustix::fs::openat(&directory, "deep", rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY, 0o644.into()).unwrap();
+    std::fs::File::from(file).write_all_at(b"10,000 bytes down", 0).unwrap();
+    let mut pair = Pair::of(source);
+    std::fs::rename(pair.source.at(&name), pair.source.at("short")).unwrap();
+    pair.change(|batch, source| batch.rename(&name, "short").put(source, ""));
+    std::fs::remove_dir_all(pair.source.at("short")).unwrap();
+    pair.change(|batch, source| batch.remove("short").put(source, ""));
+}
+
+#[test]
+fn a_large_removal_is_one_rename_and_its_trash_goes_piece_by_piece() {
+    let source = Tree::within_memory();
+    for number in 0..6_000 {
+        source.write(format!("large/{}/{number}", number % 7), "");
+    }
+    let mut pair = Pair::of(source);
+    std::fs::remove_dir_all(pair.source.at("large")).unwrap();
+    let removal = batch(1, 2).remove("large").put(&pair.source, "").build();
+    assert_eq!(pair.apply(&removal).operations, 2);
+    assert!(!pair.folder.at("large").exists());
+    let left = || std::fs::read_dir(pair.folder.at(".treesync/trash")).unwrap().count();
+    assert!(left() > 0, "the rest is left for later");
+    assert!(!pair.copy.empty_trash(500).unwrap(), "not all goes at once");
+    drop(pair.copy);
+    pair.copy = Copy::open(pair.folder.root(), CopyOptions { rules: Arc::new(open_rules()), ..CopyOptions::default() }).unwrap();
+    pair.change(|batch, source| batch.put(source, ""));
+}
