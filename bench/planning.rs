@@ -73,6 +73,7 @@ pub(crate) fn pool_of(volumes: u32) -> PoolSeen {
             recorded_source: None,
             template: TemplateWanted { settings: settings(), ..TemplateWanted::default() },
             snapshots: SnapshotsWanted { schedule: Ok(None), skip_unchanged: true, keep_count: 3, keep_age: None, allowed_lag: 0 },
+            completed_generation: 0,
             denied_since: None,
             size: None,
             zones: vec![zone.clone()],

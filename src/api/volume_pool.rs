@@ -367,7 +367,7 @@ pub struct SourceStatus {
     /// Filesystem of the source, learned when the first copy was mounted. Example: xfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filesystem: Option<String>,
-    /// Generation of the newest completed snapshot.
+    /// Generation of the newest snapshot that was completed.
     #[serde(default)]
     pub generation: u64,
 }

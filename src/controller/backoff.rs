@@ -39,6 +39,15 @@ impl Backoff {
         wait
     }
 
+    /// Lets the object rest after a success whose effect is seen only later, so that it is not asked for again meanwhile.
+    pub fn rest(&self, object: &str, now: Instant, wait: Duration) {
+        let mut waiting = self.lock();
+        if waiting.len() >= MANY {
+            waiting.retain(|_, (_, due)| *due + MEMORY > now);
+        }
+        waiting.insert(object.to_owned(), (0, now + wait));
+    }
+
     /// Forgets the failures of the object.
     pub fn succeeded(&self, object: &str) {
         self.lock().remove(object);
@@ -61,6 +70,15 @@ mod tests {
         assert!(!backoff.is_due("web-0", now) && backoff.is_due("web-1", now));
         assert!(backoff.is_due("web-0", now + LONGEST));
         backoff.succeeded("web-0");
+        assert_eq!(backoff.failed("web-0", now), FIRST);
+    }
+
+    #[test]
+    fn a_rest_ends_by_itself_and_is_no_failure() {
+        let (backoff, now) = (Backoff::default(), Instant::now());
+        backoff.failed("web-0", now);
+        backoff.rest("web-0", now, FIRST * 2);
+        assert!(!backoff.is_due("web-0", now + FIRST) && backoff.is_due("web-0", now + FIRST * 2));
         assert_eq!(backoff.failed("web-0", now), FIRST);
     }
 

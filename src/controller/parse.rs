@@ -49,6 +49,7 @@ pub fn pool_wanted(pool: &VolumePool, cluster: &str) -> Option<PoolWanted> {
         zones: spec.zones.iter().map(|zone| Zone::new(zone.as_str())).collect(),
         snapshots,
         retain_on_deletion: spec.deletion_policy == DeletionPolicy::Retain,
+        completed_generation: pool.status.as_ref().and_then(|status| status.source.as_ref()).map_or(0, |source| source.generation),
         denied_since: pool.status.as_ref().and_then(|status| status.denied_since.as_ref()).map(|time| time.0),
         snapshot_intent: intent.map(|intent| (intent.generation, intent.time.0)),
     })

@@ -75,7 +75,8 @@ fn denied(seen: &PoolSeen) -> Option<String> {
 
 fn is_snapshot_hidden(seen: &PoolSeen) -> bool {
     let is_listed = |intended| seen.snapshots.iter().any(|snapshot| generation_of(snapshot) >= intended);
-    is_just_asked_for(seen) && seen.pool.snapshot_intent.is_some_and(|(intended, _)| !is_listed(intended))
+    let is_unseen = |intended| intended > seen.pool.completed_generation && !is_listed(intended);
+    is_just_asked_for(seen) && seen.pool.snapshot_intent.is_some_and(|(intended, _)| is_unseen(intended))
 }
 
 fn finding(seen: &PoolSeen) -> Finding {

@@ -67,6 +67,8 @@ pub struct PoolWanted {
     pub snapshots: SnapshotsWanted,
     /// Whether EC2 resources are kept when the pool is deleted.
     pub retain_on_deletion: bool,
+    /// The highest generation of a snapshot that was ever seen completed; 0 for none.
+    pub completed_generation: u64,
     /// Since when EC2 denies to delete a snapshot of the pool.
     pub denied_since: Option<Timestamp>,
     /// The snapshot that was decided on last, and when.

@@ -1,6 +1,6 @@
 //! Carries out what the plan says: one match over the closed set of effects, each harmless when done twice.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
@@ -32,6 +32,10 @@ use super::modify::{modify_volume, record_size, tag_volume};
 /// account whose rate others use up refuses only these.
 const CONCURRENCY: usize = 10;
 
+/// How long an effect that only a later sweep shows is not asked for again: the pause between two sweeps while something
+/// moves, and the time that a sweep takes, several times over.
+const SEEN_LATE: Duration = Duration::from_secs(2);
+
 /// Starts the effects in order, a few at a time; one that fails waits for itself only. Says whether anything was changed.
 pub(super) async fn all<E: Ec2>(context: &Context<E>, backoff: &Backoff, pool: &VolumePool, seen: &PoolSeen, actions: Vec<Action>) -> bool {
     let effects = futures::stream::iter(actions).map(|action| carry_out(context, backoff, pool, seen, action));
@@ -40,9 +44,15 @@ pub(super) async fn all<E: Ec2>(context: &Context<E>, backoff: &Backoff, pool: &
 
 async fn carry_out<E: Ec2>(context: &Context<E>, backoff: &Backoff, pool: &VolumePool, seen: &PoolSeen, action: Action) -> bool {
     let (name, object) = (action.name(), label(&action, seen));
-    match one(context, pool, seen, &action).await {
+    let result = one(context, pool, seen, &action).await;
+    if result.is_ok() && is_seen_late(&action) {
+        backoff.rest(&object, Instant::now(), SEEN_LATE);
+    }
+    match result {
         Ok(Outcome::Done) => {
-            backoff.succeeded(&object);
+            if !is_seen_late(&action) {
+                backoff.succeeded(&object);
+            }
             context.metrics.count(name, "done");
             return true;
         }
@@ -60,6 +70,11 @@ async fn carry_out<E: Ec2>(context: &Context<E>, backoff: &Backoff, pool: &Volum
         }
     }
     false
+}
+
+/// Whether only a later sweep shows what the effect has done: no object says that it was asked for.
+fn is_seen_late(action: &Action) -> bool {
+    matches!(action, Action::DeleteSnapshot(_) | Action::DeleteVolume { .. } | Action::TagVolume { .. })
 }
 
 /// What an effect waits under after it has failed.

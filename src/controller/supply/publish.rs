@@ -178,7 +178,8 @@ fn status(pool: &VolumePool, seen: &PoolSeen, report: &Report) -> VolumePoolStat
 
 /// What is known of the source stays while it cannot be used: another one must not take its place.
 fn source_status(stored: Option<SourceStatus>, report: &Report) -> Option<SourceStatus> {
-    let generation = report.newest.as_ref().map_or(0, |origin| origin.generation);
+    let known_generation = stored.as_ref().map_or(0, |known| known.generation);
+    let generation = report.newest.as_ref().map_or(known_generation, |origin| origin.generation);
     let known_filesystem = stored.as_ref().and_then(|known| known.filesystem.clone());
     let found = report.source.as_ref().map(|source| SourceStatus {
         id: source.id.clone(),

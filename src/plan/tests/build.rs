@@ -91,6 +91,7 @@ pub(super) fn pool(name: &str) -> PoolBuild {
             zones: Vec::new(),
             snapshots: SnapshotsWanted { schedule: Ok(None), skip_unchanged: true, keep_count: 3, keep_age: None, allowed_lag: 0 },
             retain_on_deletion: false,
+            completed_generation: 0,
             denied_since: None,
             snapshot_intent: Some((1, at(0))),
         },

@@ -94,6 +94,8 @@ fn a_snapshot_that_ec2_does_not_list_yet_holds_the_pool() {
     let asked_and_unseen = |age| deleted("web").snapshots([]).intent(Some((1, NOW - age))).plan();
     assert_eq!(words(&asked_and_unseen(1)), [""; 0], "else it would stay in EC2 for ever");
     assert_eq!(words(&asked_and_unseen(VISIBILITY.as_secs())), ["let the pool go"]);
+    let seen_before = deleted("web").snapshots([]).intent(Some((1, NOW - 1))).but(|seen| seen.pool.completed_generation = 1);
+    assert_eq!(words(&seen_before.plan()), ["let the pool go"], "it was listed, and has been deleted");
 }
 
 #[test]
