@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::world::{AttachVolume, CreateSnapshot, CreateTags, CreateVolume, DeleteTags, Describe, DetachVolume, Reply, RunInstances};
+use crate::world::{
+    AttachVolume, CopyVolumes, CreateSnapshot, CreateTags, CreateVolume, DeleteTags, Describe, DetachVolume, Reply, RunInstances,
+};
 use crate::world::{Profile, Settings, Tag, TagSpecification};
 
 /// A world, and an access key with policies.
@@ -148,6 +150,26 @@ fn a_tag_scoped_driver_makes_and_deletes_only_what_carries_its_tag() {
     for (action, expected) in table {
         assert_eq!(scene.asks(&action), expected, "{action:?}");
     }
+}
+
+#[test]
+fn a_copy_asks_for_its_source_and_for_what_it_makes() {
+    let policy = json!({"Statement": [
+        {"Effect": "Allow", "Action": "ec2:CopyVolumes", "Resource": "arn:aws:ec2:*:*:volume/vol-*",
+         "Condition": {"StringEquals": {"aws:ResourceTag/pool": "p"}}},
+        {"Effect": "Allow", "Action": "ec2:CopyVolumes", "Resource": "arn:aws:ec2:*:*:volume/*",
+         "Condition": {"StringEquals": {"aws:RequestTag/pool": "p"}}},
+        {"Effect": "Allow", "Action": "ec2:CreateTags", "Resource": "*", "Condition": {"StringEquals": {"ec2:CreateAction": "CopyVolumes"}}},
+    ]});
+    let mut scene = Scene::with(&[policy]);
+    let (ours, foreign) = (scene.make(volume(&[("pool", "p")])), scene.make(volume(&[])));
+    let copy = |source: &String, pairs: &[(&str, &str)]| {
+        let tag_specifications = if pairs.is_empty() { Vec::new() } else { tags("volume", pairs) };
+        Action::CopyVolumes(CopyVolumes { source_volume_id: source.clone(), tag_specifications, ..CopyVolumes::default() })
+    };
+    assert_eq!(scene.asks(&copy(&ours, &[("pool", "p")])), "ok");
+    assert_eq!(scene.asks(&copy(&ours, &[])), "ec2:CopyVolumes");
+    assert_eq!(scene.asks(&copy(&foreign, &[("pool", "p")])), "ec2:CopyVolumes");
 }
 
 #[test]
