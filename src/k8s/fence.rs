@@ -85,7 +85,7 @@ mod tests {
         let maps: Api<ConfigMap> = Api::namespaced(fenced(&Client::new(server.clone(), "default"), &term), "default");
         let map = ConfigMap::default();
         assert!(maps.create(&PostParams::default(), &map).await.is_err(), "the term has not begun");
-        term.extend(boot_time() + Duration::from_secs(60));
+        term.extend(boot_time() + Duration::from_mins(1));
         maps.create(&PostParams::default(), &map).await.unwrap();
         assert_eq!(server.0.load(Ordering::Relaxed), 1);
         term.end();
