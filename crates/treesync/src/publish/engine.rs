@@ -242,7 +242,10 @@ impl Engine {
         let budget = if comparison.is_audit { (self.options.audit_names_per_second / 10).max(1) } else { SLICE_NAMES };
         let (shared, root) = (self.shared.clone(), self.root.clone());
         let view = shared.index.view()?;
-        let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), 0);
+        // Before the first comparison is done nobody gets a batch, so that no bytes need to travel with one.
+        let inline_bytes =
+            if shared.state().is_complete { INLINE_MAX_TOTAL_BYTES.saturating_sub(inline_bytes_of(&comparison.observations)) } else { 0 };
+        let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), inline_bytes);
         let mut step = Step::More;
         for _ in 0..budget {
             step = comparison.scan.step(&mut reader, &view, &mut comparison.observations)?;
@@ -471,6 +474,11 @@ fn boot() -> Vec<u8> {
 fn suspects(index: &Index) -> Result<Vec<TreePath>, PublishError> {
     let view = index.view()?;
     Ok(view.content_after(view.durable_generation()?)?)
+}
+
+fn inline_bytes_of(observations: &[Observation]) -> u64 {
+    let inline = observations.iter().filter_map(|observation| observation.found.as_ref()?.inline.as_ref());
+    inline.map(|bytes| bytes.len() as u64).sum()
 }
 
 /// What reading a set of names gave.

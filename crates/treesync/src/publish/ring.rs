@@ -137,6 +137,12 @@ impl Shared {
         let length = length_of(&batch);
         let mut state = self.state();
         state.position.generation = batch.to;
+        if !state.is_complete {
+            // Nobody gets batches before the first comparison is done, and there will be many.
+            drop(state);
+            self.changed.notify_all();
+            return;
+        }
         state.recent.push_back((Arc::new(batch), length));
         state.recent_bytes += length;
         while state.recent_bytes > self.ring_bytes {
