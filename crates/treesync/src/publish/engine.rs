@@ -253,7 +253,7 @@ impl Engine {
                 break;
             }
         }
-        let met = reader.met;
+        let met = std::mem::take(&mut reader.met);
         drop((reader, view));
         self.note_met(met);
         self.add_hot(std::mem::take(&mut comparison.scan.hot));
@@ -281,7 +281,8 @@ impl Engine {
         let (entries, floor) = (view.entry_count()?, view.floor()?);
         let met = std::mem::take(&mut self.met);
         self.shared.update(|status| {
-            (status.entries, status.floor, status.skipped) = (entries, floor, met.skipped);
+            (status.entries, status.floor) = (entries, floor);
+            (status.skipped, status.unreadable) = (met.skipped, met.unreadable);
             status.hot += met.hot;
         });
         if is_audit {
@@ -292,8 +293,11 @@ impl Engine {
     }
 
     fn note_met(&mut self, met: Met) {
-        self.met.skipped += met.skipped;
-        self.met.hot += met.hot;
+        if met.unreadable > 0 {
+            let error = met.last_error.clone();
+            self.shared.update(|status| status.last_error = error);
+        }
+        self.met.add(met);
     }
 
     /// Reads and commits what is due.
@@ -332,7 +336,7 @@ impl Engine {
         let view = shared.index.view()?;
         let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), INLINE_MAX_TOTAL_BYTES);
         let gathered = gather(&mut reader, &view, names)?;
-        let met = reader.met;
+        let met = std::mem::take(&mut reader.met);
         drop(reader);
         self.note_met(met);
         self.add_hot(gathered.hot);
@@ -373,7 +377,7 @@ impl Engine {
                     break step;
                 }
             };
-            let met = reader.met;
+            let met = std::mem::take(&mut reader.met);
             drop((reader, view));
             self.note_met(met);
             self.add_hot(std::mem::take(&mut scan.hot));

@@ -24,17 +24,29 @@ pub(super) enum Seen {
     Absent,
     /// Something.
     Found(Box<Found>),
-    /// It changes all the time. Read it later.
+    /// It changes all the time, or cannot be read. Read it later.
     Hot,
 }
 
 /// What was met beside what was read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Met {
     /// Devices, fifos, sockets and mount points.
     pub skipped: u64,
     /// Files that changed in every try.
     pub hot: u64,
+    /// Paths that the kernel would not let be read, and why, the last of them.
+    pub unreadable: u64,
+    pub last_error: Option<String>,
+}
+
+impl Met {
+    pub fn add(&mut self, other: Self) {
+        self.skipped += other.skipped;
+        self.hot += other.hot;
+        self.unreadable += other.unreadable;
+        self.last_error = other.last_error.or(self.last_error.take());
+    }
 }
 
 /// Reads names of one batch, or of one step of a scan. Directories that it opened stay open and are what they were.
@@ -110,8 +122,25 @@ impl<'a> Reader<'a> {
         Ok(parent.join(&at.name).ok())
     }
 
-    /// Reads what stands at a path.
+    /// Reads what stands at a path. One that cannot be read is noted and stays as it was told last.
     pub fn read(&mut self, path: &TreePath) -> Result<Seen, PublishError> {
+        match self.read_readable(path) {
+            Err(PublishError::Tree(error)) if !path.is_root() => {
+                self.note_error(&error);
+                Ok(Seen::Hot)
+            }
+            seen => seen,
+        }
+    }
+
+    /// Notes a path that cannot be read.
+    pub fn note_error(&mut self, error: &TreeError) {
+        tracing::warn!(%error, "a path cannot be read; copies keep what they have of it");
+        self.met.unreadable += 1;
+        self.met.last_error = Some(error.to_string());
+    }
+
+    fn read_readable(&mut self, path: &TreePath) -> Result<Seen, PublishError> {
         if !self.rules.travels(path) {
             return Ok(Seen::Absent);
         }

@@ -64,6 +64,7 @@ impl Shared {
             scans: 0,
             drift_of_feed: 0,
             skipped: 0,
+            unreadable: 0,
             hot: 0,
             subscribers: 0,
             last_error: None,

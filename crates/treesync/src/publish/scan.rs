@@ -92,7 +92,19 @@ impl Scan {
         self.compare(name, row.map(|(_, row)| row), is_there, reader, view, out)
     }
 
+    /// A directory that cannot be listed stays as it was told last, but the root must be readable.
     fn enter(&mut self, path: TreePath, reader: &mut Reader, view: &View) -> Result<(), PublishError> {
+        let is_root = path.is_root();
+        match self.enter_readable(path, reader, view) {
+            Err(PublishError::Tree(error)) if !is_root => {
+                reader.note_error(&error);
+                Ok(())
+            }
+            entered => entered,
+        }
+    }
+
+    fn enter_readable(&mut self, path: TreePath, reader: &mut Reader, view: &View) -> Result<(), PublishError> {
         let Some((identity, _)) = reader.identity(&path)? else { return Ok(()) };
         let names = match reader.lookup().names(&path) {
             Ok(names) => names,

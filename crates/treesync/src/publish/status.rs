@@ -52,6 +52,8 @@ pub struct PublishStatus {
     pub drift_of_feed: u64,
     /// Devices, fifos, sockets and mount points that the last comparison passed by.
     pub skipped: u64,
+    /// Paths that the last comparison could not read; copies keep what they have of them.
+    pub unreadable: u64,
     /// Files that changed in every try of reading them.
     pub hot: u64,
     /// Subscribers.

@@ -10,6 +10,7 @@ mod feed_filesystems;
 mod follower;
 mod hostile_bytes;
 mod index_crash;
+mod index_floor;
 mod index_history;
 mod oracle;
 mod program;
