@@ -1,6 +1,7 @@
 //! `make bench`: each benchmark measures us and a rival, or a physical limit, in the same run.
 
 mod cluster;
+mod ec2_sim;
 mod planning;
 mod row;
 mod supply;
@@ -15,7 +16,7 @@ use row::Row;
 const RESULTS: &str = "target/bench/results.json";
 
 /// Names of all benchmarks, in the order in which they run.
-const ALL: [&str; 3] = ["planning", "supply", "cluster"];
+const ALL: [&str; 4] = ["planning", "supply", "ec2-sim", "cluster"];
 
 fn main() -> ExitCode {
     let only: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
@@ -39,6 +40,9 @@ fn run(only: &[String]) -> Result<()> {
     }
     if wanted("supply") {
         rows.extend(supply::run()?);
+    }
+    if wanted("ec2-sim") {
+        rows.extend(ec2_sim::run()?);
     }
     if wanted("cluster") {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
