@@ -1,6 +1,6 @@
 //! Signatures and policies, as the SDK meets them.
 
-use aws_sdk_ec2::types::ResourceType;
+use aws_sdk_ec2::types::{ResourceType, Volume};
 use ec2_sim_sdk_tests::{Simulator, code, status_and_code};
 
 use crate::account::{ZONE, tag, tagged};
@@ -57,7 +57,7 @@ async fn a_driver_makes_and_deletes_what_has_its_tag_and_nothing_else() {
     assert_eq!(code(driver.create_tags().resources(&foreign).tags(tag("owner", "driver")).send().await), "UnauthorizedOperation");
     assert_eq!(code(driver.delete_volume().volume_id(own).send().await), "ok");
     let left = admin.describe_volumes().send().await.unwrap();
-    assert_eq!(left.volumes().iter().filter_map(|volume| volume.volume_id()).collect::<Vec<_>>(), [foreign.as_str()]);
+    assert_eq!(left.volumes().iter().filter_map(Volume::volume_id).collect::<Vec<_>>(), [foreign.as_str()]);
 }
 
 #[tokio::test]

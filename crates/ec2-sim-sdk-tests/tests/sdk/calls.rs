@@ -1,8 +1,8 @@
 //! Modifications, copies, sets, locks, fast restores, as the SDK reads them.
 
 use aws_sdk_ec2::types::{
-    CopyTagsFromSource, FastSnapshotRestoreStateCode, InstanceSpecification, LockMode, LockState, VolumeAttributeName,
-    VolumeModificationState, VolumeType,
+    AttributeBooleanValue, CopyTagsFromSource, FastSnapshotRestoreStateCode, InstanceSpecification, LockMode, LockState,
+    VolumeAttributeName, VolumeModificationState, VolumeType,
 };
 use ec2_sim::Profile;
 use ec2_sim_sdk_tests::{Simulator, code};
@@ -99,5 +99,5 @@ async fn an_attribute_of_a_volume_is_told() {
     let volume = simulator.volume().await;
     let told =
         simulator.ec2.describe_volume_attribute().volume_id(&volume).attribute(VolumeAttributeName::AutoEnableIo).send().await.unwrap();
-    assert_eq!((told.volume_id(), told.auto_enable_io().and_then(|one| one.value())), (Some(volume.as_str()), Some(false)));
+    assert_eq!((told.volume_id(), told.auto_enable_io().and_then(AttributeBooleanValue::value)), (Some(volume.as_str()), Some(false)));
 }

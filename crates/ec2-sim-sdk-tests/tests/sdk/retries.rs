@@ -1,6 +1,6 @@
 //! What a client that asks again finds: tokens, and what has none.
 
-use aws_sdk_ec2::types::VolumeState;
+use aws_sdk_ec2::types::{Volume, VolumeState};
 use ec2_sim::Profile;
 use ec2_sim_sdk_tests::{Simulator, code, status_and_code};
 
@@ -42,7 +42,7 @@ async fn a_lost_answer_is_made_good_by_a_second_attempt_with_the_same_token() {
     // The SDK makes a token by itself and repeats it with the call.
     let made = simulator.patient().create_volume().size(1).availability_zone(ZONE).send().await.unwrap();
     let there = simulator.ec2.describe_volumes().send().await.unwrap();
-    assert_eq!(there.volumes().iter().map(|volume| volume.volume_id()).collect::<Vec<_>>(), [made.volume_id()]);
+    assert_eq!(there.volumes().iter().map(Volume::volume_id).collect::<Vec<_>>(), [made.volume_id()]);
 }
 
 #[tokio::test]
