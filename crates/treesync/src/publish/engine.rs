@@ -1,24 +1,24 @@
 //! The thread that reads the source and commits: what is due from the feed, comparisons, and requests, one after another.
 
-use super::reader::{Met, Reader, Seen};
+use super::reader::{Met, Reader};
 use super::ring::{Shared, length_of};
 use super::scan::{Scan, Step};
 use super::status::{Changed, Detection, Phase};
 use super::{DetectionWish, PublishError, PublishOptions};
 use crate::feed::{Dirty, Due, Feed, Writer};
-use crate::index::{At, Below, Index, Observation, Opened, View};
+use crate::index::{At, Index, Observation, Opened};
 use crate::model::{Position, TreePath};
 use crate::tree::Root;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Observations that a comparison gathers for one commit. A commit costs some milliseconds, an observation some hundred bytes.
-const COMMIT_OBSERVATIONS: usize = 4096;
+pub(super) const COMMIT_OBSERVATIONS: usize = 4096;
 /// Bytes of small files that one commit carries.
-const INLINE_MAX_TOTAL_BYTES: u64 = 8 * 1024 * 1024;
+pub(super) const INLINE_MAX_TOTAL_BYTES: u64 = 8 * 1024 * 1024;
 /// Names that a comparison looks at before it looks whether something else is to be done.
 const SLICE_NAMES: u32 = 2048;
 /// How long the engine sleeps when nothing is due.
@@ -292,7 +292,7 @@ impl Engine {
         self.make_durable()
     }
 
-    fn note_met(&mut self, met: Met) {
+    pub(super) fn note_met(&mut self, met: Met) {
         if met.unreadable > 0 {
             let error = met.last_error.clone();
             self.shared.update(|status| status.last_error = error);
@@ -330,64 +330,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads names, and all below directories that the index does not know, and commits.
-    pub(super) fn take_in_names(&mut self, names: BTreeSet<At>) -> Result<(), PublishError> {
-        let (shared, root) = (self.shared.clone(), self.root.clone());
-        let view = shared.index.view()?;
-        let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), INLINE_MAX_TOTAL_BYTES);
-        let gathered = gather(&mut reader, &view, names)?;
-        let met = std::mem::take(&mut reader.met);
-        drop(reader);
-        self.note_met(met);
-        self.add_hot(gathered.hot);
-        let mut observations = gathered.observations;
-        if gathered.takes_over {
-            self.commit(std::mem::take(&mut observations))?;
-        }
-        for path in gathered.unknown {
-            observations = self.scan_below(path, observations, INLINE_MAX_TOTAL_BYTES)?;
-        }
-        self.commit(observations)?;
-        Ok(())
-    }
-
-    fn add_hot(&self, hot: Vec<At>) {
-        if let Some(feed) = &self.feed {
-            for at in hot {
-                feed.add(Dirty::Name(at), Writer::Busy);
-            }
-        }
-    }
-
-    /// Compares all below a directory, with observations that are still to be committed; returns those that are left.
-    fn scan_below(
-        &mut self,
-        path: TreePath,
-        mut observations: Vec<Observation>,
-        inline_bytes: u64,
-    ) -> Result<Vec<Observation>, PublishError> {
-        let (shared, root) = (self.shared.clone(), self.root.clone());
-        let mut scan = Scan::below(path);
-        loop {
-            let view = shared.index.view()?;
-            let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), inline_bytes);
-            let step = loop {
-                let step = scan.step(&mut reader, &view, &mut observations)?;
-                if step != Step::More || observations.len() >= COMMIT_OBSERVATIONS {
-                    break step;
-                }
-            };
-            let met = std::mem::take(&mut reader.met);
-            drop((reader, view));
-            self.note_met(met);
-            self.add_hot(std::mem::take(&mut scan.hot));
-            if step == Step::Done {
-                return Ok(observations);
-            }
-            self.commit(std::mem::take(&mut observations))?;
-        }
-    }
-
     /// Commits and tells; returns how many changes there were. What moved while it was read is read again.
     pub(super) fn commit(&mut self, observations: Vec<Observation>) -> Result<u64, PublishError> {
         if observations.is_empty() {
@@ -407,46 +349,6 @@ impl Engine {
             }
         }
         Ok(changed)
-    }
-
-    /// Adds all other names of files with several names.
-    fn with_companions(&mut self, mut observations: Vec<Observation>) -> Result<Vec<Observation>, PublishError> {
-        let (shared, root) = (self.shared.clone(), self.root.clone());
-        let view = shared.index.view()?;
-        let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), INLINE_MAX_TOTAL_BYTES);
-        let mut asked = BTreeSet::new();
-        loop {
-            let mut names: BTreeSet<At> = view.companions(&observations)?.into_iter().collect();
-            names.retain(|at| asked.insert(at.clone()));
-            if names.is_empty() {
-                return Ok(observations);
-            }
-            for at in names {
-                let Some(path) = reader.path_of(&at, &view)? else { continue };
-                match reader.read(&path)? {
-                    Seen::Absent => observations.push(Observation { at, found: None, is_forced: false }),
-                    Seen::Found(found) if found.identity.is_none() => {
-                        observations.push(Observation { at, found: Some(*found), is_forced: false });
-                    }
-                    // A directory has an event of its own.
-                    Seen::Found(_) | Seen::Hot => {}
-                }
-            }
-        }
-    }
-
-    /// Reads files again whatever their ctime says.
-    fn read_anew(&mut self, paths: &[TreePath]) -> Result<(), PublishError> {
-        let view = self.shared.index.view()?;
-        let mut names = BTreeSet::new();
-        for path in paths {
-            let Some(parent) = path.parent() else { continue };
-            let row = view.row(&parent)?;
-            let identity = row.map(|row| view.identity_of(row.directory)).transpose()?.flatten();
-            names.extend(identity.zip(path.name()).map(|(parent, name)| At { parent: Some(parent), name: name.to_vec() }));
-        }
-        drop(view);
-        self.take_in_names(names)
     }
 
     fn close(&mut self) -> Result<(), PublishError> {
@@ -483,53 +385,4 @@ fn suspects(index: &Index) -> Result<Vec<TreePath>, PublishError> {
 fn inline_bytes_of(observations: &[Observation]) -> u64 {
     let inline = observations.iter().filter_map(|observation| observation.found.as_ref()?.inline.as_ref());
     inline.map(|bytes| bytes.len() as u64).sum()
-}
-
-/// What reading a set of names gave.
-#[derive(Default)]
-pub(super) struct Gathered {
-    pub observations: Vec<Observation>,
-    /// Directories that the index does not know.
-    pub unknown: Vec<TreePath>,
-    /// One of them is where the index has another one.
-    pub takes_over: bool,
-    pub hot: Vec<At>,
-}
-
-/// Reads names in the order of their paths, so that a directory is seen before what is in it.
-pub(super) fn gather(reader: &mut Reader, view: &View, names: BTreeSet<At>) -> Result<Gathered, PublishError> {
-    let mut paths = BTreeMap::new();
-    for at in names {
-        // Gone, or outside: then a directory above it is to be looked at as well, or it is none of ours.
-        if let Some(path) = reader.path_of(&at, view)? {
-            paths.insert(path, at);
-        }
-    }
-    let mut gathered = Gathered::default();
-    for (path, at) in paths {
-        let row = view.row_of(&at)?;
-        let found = match reader.read(&path)? {
-            Seen::Absent if row.is_none() => continue,
-            Seen::Absent => None,
-            Seen::Found(found) => Some(*found),
-            Seen::Hot => {
-                gathered.hot.push(at);
-                continue;
-            }
-        };
-        let mut observation = Observation { at, found, is_forced: false };
-        if let Some(found) = &mut observation.found
-            && let Some(identity) = &found.identity
-        {
-            let is_known = view.directory_of(identity)?.is_some();
-            let has_moved = row.as_ref().is_none_or(|row| row.directory == 0);
-            if !is_known || (has_moved && reader.has_exclusions()) {
-                found.below = Below::Compared;
-                gathered.takes_over |= !is_known && row.is_some_and(|row| row.directory != 0);
-                gathered.unknown.push(path);
-            }
-        }
-        gathered.observations.push(observation);
-    }
-    Ok(gathered)
 }

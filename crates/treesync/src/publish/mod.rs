@@ -3,6 +3,7 @@
 
 mod content;
 mod engine;
+mod intake;
 mod operations;
 mod rate;
 mod reader;

@@ -1,0 +1,159 @@
+//! Reads names of the source that may have changed, with all that must be read together with them.
+
+use super::PublishError;
+use super::engine::{COMMIT_OBSERVATIONS, Engine, INLINE_MAX_TOTAL_BYTES};
+use super::reader::{Reader, Seen};
+use super::scan::{Scan, Step};
+use crate::feed::{Dirty, Writer};
+use crate::index::{At, Below, Observation, View};
+use crate::model::TreePath;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Engine {
+    /// Reads names, and all below directories that the index does not know, and commits.
+    pub(super) fn take_in_names(&mut self, names: BTreeSet<At>) -> Result<(), PublishError> {
+        let (shared, root) = (self.shared.clone(), self.root.clone());
+        let view = shared.index.view()?;
+        let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), INLINE_MAX_TOTAL_BYTES);
+        let gathered = gather(&mut reader, &view, names)?;
+        let met = std::mem::take(&mut reader.met);
+        drop(reader);
+        self.note_met(met);
+        self.add_hot(gathered.hot);
+        let mut observations = gathered.observations;
+        if gathered.takes_over {
+            self.commit(std::mem::take(&mut observations))?;
+        }
+        for path in gathered.unknown {
+            observations = self.scan_below(path, observations, INLINE_MAX_TOTAL_BYTES)?;
+        }
+        self.commit(observations)?;
+        Ok(())
+    }
+
+    pub(super) fn add_hot(&self, hot: Vec<At>) {
+        if let Some(feed) = &self.feed {
+            for at in hot {
+                feed.add(Dirty::Name(at), Writer::Busy);
+            }
+        }
+    }
+
+    /// Compares all below a directory, with observations that are still to be committed; returns those that are left.
+    fn scan_below(
+        &mut self,
+        path: TreePath,
+        mut observations: Vec<Observation>,
+        inline_bytes: u64,
+    ) -> Result<Vec<Observation>, PublishError> {
+        let (shared, root) = (self.shared.clone(), self.root.clone());
+        let mut scan = Scan::below(path);
+        loop {
+            let view = shared.index.view()?;
+            let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), inline_bytes);
+            let step = loop {
+                let step = scan.step(&mut reader, &view, &mut observations)?;
+                if step != Step::More || observations.len() >= COMMIT_OBSERVATIONS {
+                    break step;
+                }
+            };
+            let met = std::mem::take(&mut reader.met);
+            drop((reader, view));
+            self.note_met(met);
+            self.add_hot(std::mem::take(&mut scan.hot));
+            if step == Step::Done {
+                return Ok(observations);
+            }
+            self.commit(std::mem::take(&mut observations))?;
+        }
+    }
+
+    /// Adds all other names of files with several names.
+    pub(super) fn with_companions(&mut self, mut observations: Vec<Observation>) -> Result<Vec<Observation>, PublishError> {
+        let (shared, root) = (self.shared.clone(), self.root.clone());
+        let view = shared.index.view()?;
+        let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), INLINE_MAX_TOTAL_BYTES);
+        let mut asked = BTreeSet::new();
+        loop {
+            let mut names: BTreeSet<At> = view.companions(&observations)?.into_iter().collect();
+            names.retain(|at| asked.insert(at.clone()));
+            if names.is_empty() {
+                return Ok(observations);
+            }
+            for at in names {
+                let Some(path) = reader.path_of(&at, &view)? else { continue };
+                match reader.read(&path)? {
+                    Seen::Absent => observations.push(Observation { at, found: None, is_forced: false }),
+                    Seen::Found(found) if found.identity.is_none() => {
+                        observations.push(Observation { at, found: Some(*found), is_forced: false });
+                    }
+                    // A directory has an event of its own.
+                    Seen::Found(_) | Seen::Hot => {}
+                }
+            }
+        }
+    }
+
+    /// Reads files again whatever their ctime says.
+    pub(super) fn read_anew(&mut self, paths: &[TreePath]) -> Result<(), PublishError> {
+        let view = self.shared.index.view()?;
+        let mut names = BTreeSet::new();
+        for path in paths {
+            let Some(parent) = path.parent() else { continue };
+            let row = view.row(&parent)?;
+            let identity = row.map(|row| view.identity_of(row.directory)).transpose()?.flatten();
+            names.extend(identity.zip(path.name()).map(|(parent, name)| At { parent: Some(parent), name: name.to_vec() }));
+        }
+        drop(view);
+        self.take_in_names(names)
+    }
+}
+
+/// What reading a set of names gave.
+#[derive(Default)]
+struct Gathered {
+    observations: Vec<Observation>,
+    /// Directories that the index does not know.
+    unknown: Vec<TreePath>,
+    /// One of them is where the index has another one.
+    takes_over: bool,
+    hot: Vec<At>,
+}
+
+/// Reads names in the order of their paths, so that a directory is seen before what is in it.
+fn gather(reader: &mut Reader, view: &View, names: BTreeSet<At>) -> Result<Gathered, PublishError> {
+    let mut paths = BTreeMap::new();
+    for at in names {
+        // Gone, or outside: then a directory above it is to be looked at as well, or it is none of ours.
+        if let Some(path) = reader.path_of(&at, view)? {
+            paths.insert(path, at);
+        }
+    }
+    let mut gathered = Gathered::default();
+    for (path, at) in paths {
+        let row = view.row_of(&at)?;
+        let found = match reader.read(&path)? {
+            Seen::Absent if row.is_none() => continue,
+            Seen::Absent => None,
+            Seen::Found(found) => Some(*found),
+            Seen::Hot => {
+                gathered.hot.push(at);
+                continue;
+            }
+        };
+        let mut observation = Observation { at, found, is_forced: false };
+        if let Some(found) = &mut observation.found
+            && let Some(identity) = &found.identity
+        {
+            let is_known = view.directory_of(identity)?.is_some();
+            let has_moved = row.as_ref().is_none_or(|row| row.directory == 0);
+            if !is_known || (has_moved && reader.has_exclusions()) {
+                found.below = Below::Compared;
+                gathered.takes_over |= !is_known && row.is_some_and(|row| row.directory != 0);
+                gathered.unknown.push(path);
+            }
+        }
+        gathered.observations.push(observation);
+    }
+    Ok(gathered)
+}
