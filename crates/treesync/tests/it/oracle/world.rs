@@ -17,7 +17,9 @@ use crate::rsync;
 const LONG: Duration = Duration::from_secs(30);
 /// Bytes that change while they are asked for can be gone a few times, while the source settles.
 const GONE_MAX: u32 = 5;
-/// The copy that is compared anew is so after this many sequences.
+/// The copy that catches up does so after this many sequences, so that it lacks several generations; the one that is
+/// compared anew, after that many.
+const CATCH_UP_EVERY: u64 = 3;
 const COMPARE_EVERY: u64 = 12;
 
 pub(super) struct World {
@@ -69,7 +71,7 @@ impl World {
         let at = |name: &str| open(&ground.path().join(name));
         let (following, behind, compared) = (at("following"), at("behind"), at("compared"));
         let subscription = publisher.subscribe(None).unwrap();
-        let catch_up_every = super::number("TREESYNC_ORACLE_CATCH_UP_EVERY", 0);
+        let catch_up_every = super::number("TREESYNC_ORACLE_CATCH_UP_EVERY", CATCH_UP_EVERY).max(1);
         Self { following, subscription, behind, compared, catch_up_every, publisher, ground }
     }
 
@@ -93,7 +95,7 @@ impl World {
         let contents = FromSource(self.publisher.clone());
         follow(&mut self.following, &mut self.subscription, position, &contents);
         self.check("following")?;
-        if self.catch_up_every > 0 && number.is_multiple_of(self.catch_up_every) {
+        if number.is_multiple_of(self.catch_up_every) {
             let mut subscription = self.publisher.subscribe(self.behind.position()).unwrap();
             follow(&mut self.behind, &mut subscription, position, &contents);
             self.check("behind")?;
