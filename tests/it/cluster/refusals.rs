@@ -40,8 +40,8 @@ async fn refused(stage: &Stage, manifest: &str, words: &str) -> Result<()> {
 
 async fn schema_refuses(stage: &Stage) -> Result<()> {
     let two_sources = "{source: {volumeID: vol-0123456789abcdef0, snapshotID: snap-0123456789abcdef0}}";
-    refused(stage, &pool("two", two_sources), "exactly one of volumeID and snapshotID").await?;
-    refused(stage, &pool("none", "{source: {}}"), "exactly one of volumeID and snapshotID").await?;
+    refused(stage, &pool("two", two_sources), "exactly one of volumeID, persistentVolumeClaim and snapshotID").await?;
+    refused(stage, &pool("none", "{source: {}}"), "exactly one of volumeID, persistentVolumeClaim and snapshotID").await?;
     refused(stage, &pool("odd", "{source: {volumeID: web}}"), "spec.source.volumeID").await?;
     refused(stage, &pool("tiny", "{source: {volumeID: vol-0123456789abcdef0}, template: {size: 1Mi}}"), "at least 1Gi").await?;
     let written = "{source: {volumeID: vol-0123456789abcdef0}, claims: {access: ReadWrite, reclaimPolicy: Recycle}}";
