@@ -27,6 +27,15 @@ pub(in crate::apply) struct Home {
     next_in_trash: Cell<u64>,
 }
 
+impl Drop for Home {
+    /// Closing alone would not do: a child that another thread has forked holds the same open file until it executes.
+    fn drop(&mut self) {
+        if let Err(error) = rustix::fs::flock(&self.own, FlockOperation::Unlock) {
+            tracing::warn!(%error, "the lock of a copy stays until its last descriptor is closed");
+        }
+    }
+}
+
 impl Home {
     /// Makes it if it is missing, without a trace in the mtime of the root.
     pub(in crate::apply) fn open(root: &Root) -> Result<Self, Problem> {
@@ -156,4 +165,21 @@ fn own_directory(at: impl AsFd, name: &[u8], shown: &'static str) -> Result<(Own
         return Err(Problem::Hidden(shown));
     }
     Ok((opened, is_new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_free_again_although_a_fork_still_holds_its_descriptor() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = Root::open(folder.path()).expect("its descriptor");
+        let home = Home::open(&root).unwrap_or_else(|problem| panic!("{problem}"));
+        let held_by_a_fork = home.own.try_clone().expect("another descriptor");
+        assert!(matches!(Home::open(&root), Err(Problem::Locked)));
+        drop(home);
+        assert!(Home::open(&root).is_ok());
+        drop(held_by_a_fork);
+    }
 }
