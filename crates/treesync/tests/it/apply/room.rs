@@ -16,8 +16,11 @@ fn fill(mount: &Path) {
     rustix::fs::syncfs(&file).unwrap();
 }
 
+/// By truncation: a child that another test has just forked may still hold the file, and with it what removal would free.
 fn make_room(image: &Image) {
-    std::fs::remove_file(image.path().join(".treesync/filler")).unwrap();
+    let filler = image.path().join(".treesync/filler");
+    std::fs::OpenOptions::new().write(true).truncate(true).open(&filler).unwrap();
+    std::fs::remove_file(filler).unwrap();
 }
 
 /// A copy at generation 1, its source, and what is to come: a new file and a replaced one.
