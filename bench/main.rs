@@ -5,6 +5,7 @@ mod ec2_sim;
 mod planning;
 mod row;
 mod supply;
+mod treesync;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ use row::Row;
 const RESULTS: &str = "target/bench/results.json";
 
 /// Names of all benchmarks, in the order in which they run.
-const ALL: [&str; 4] = ["planning", "supply", "ec2-sim", "cluster"];
+const ALL: [&str; 5] = ["planning", "supply", "ec2-sim", "cluster", "treesync"];
 
 fn main() -> ExitCode {
     let only: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
@@ -47,6 +48,9 @@ fn run(only: &[String]) -> Result<()> {
     if wanted("cluster") {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         rows.extend(runtime.block_on(cluster::run())?);
+    }
+    if wanted("treesync") {
+        rows.extend(treesync::run()?);
     }
     write(&rows)
 }
