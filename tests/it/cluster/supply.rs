@@ -52,11 +52,15 @@ async fn scales(stage: &Stage) -> Result<()> {
     check_account(stage, 2).await
 }
 
-/// Ids of the pool's EBS volumes.
+/// Ids of the pool's two EBS volumes, once the objects of those that were too many are gone.
 async fn volumes(stage: &Stage) -> Result<Vec<String>> {
-    let mut ids = get(stage, "pvol", "{range .items[*]}{.status.cloud.volumeID}{\"\\n\"}{end}").await?;
-    ids.sort();
-    Ok(ids)
+    wait::until("two volumes are left", LIMIT, async || {
+        let mut ids = get(stage, "pvol", "{range .items[*]}{.status.cloud.volumeID}{\"\\n\"}{end}").await?;
+        ids.sort();
+        ensure!(ids.len() == 2, "there are {ids:?}");
+        Ok(Some(ids))
+    })
+    .await
 }
 
 async fn changes_in_place(stage: &Stage) -> Result<()> {
