@@ -52,12 +52,12 @@ impl Shell {
             }
         }
         let delivery = self.world.lock().await.deliver(call);
-        tokio::time::sleep(Duration::from_millis(delivery.request_delay_ms)).await;
+        pause(delivery.request_delay_ms).await;
         let mut answer = self.call(key, call).await;
         for _ in 1..delivery.copies {
             answer = self.call(key, call).await;
         }
-        tokio::time::sleep(Duration::from_millis(delivery.reply_delay_ms)).await;
+        pause(delivery.reply_delay_ms).await;
         Delivered { answer, lost: delivery.reply_lost }
     }
 
@@ -65,7 +65,7 @@ impl Shell {
     async fn call(&self, key: Option<&AccessKey>, call: &Call) -> Answer {
         let mut world = self.world.lock().await;
         let now = self.now();
-        self.step(&mut world, now);
+        let is_owed = !self.step(&mut world, now).is_empty();
         let request_id = world.request_id();
         if let Some(key) = key
             && let Err(denied) = iam::authorize(key, &world, &call.action)
@@ -84,7 +84,10 @@ impl Shell {
             result = Err(ApiError::new("InternalError", error.to_string()));
         }
         drop(world);
-        self.work.notify_one();
+        // What only reads owes the driver nothing: to wake it would cost more than the answer.
+        if changes || is_owed {
+            self.work.notify_one();
+        }
         let copied = result.as_ref().map(copies_of_now).unwrap_or_default();
         for id in &copied {
             if let Err(error) = self.copied(id).await {
@@ -122,6 +125,13 @@ impl Shell {
                 return Ok(());
             }
         }
+    }
+}
+
+/// A delay of an injected fault. None is no sleep: the timer of the runtime rounds up to its next millisecond.
+async fn pause(delay_ms: u64) {
+    if delay_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(delay_ms)).await;
     }
 }
 
