@@ -9,7 +9,7 @@ use super::action::{Action, NewVolume};
 use super::observation::{PoolSeen, VolumeSeen};
 use super::snapshots::Stock;
 use super::source::Judged;
-use super::volumes::{Lives, drop_instead, is_stuck};
+use super::volumes::{Life, Lives, drop_instead, is_stuck};
 
 /// What one zone shall have and has.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,56 +43,44 @@ pub(super) type Zones = BTreeMap<Zone, ZoneCount>;
 /// Makes what is missing from the newest snapshot and deletes what is too much, zone by zone.
 ///
 /// A zone without a node gets nothing new, and loses nothing: its nodes may come back.
-pub(super) fn plan(seen: &PoolSeen, source: &Judged, stock: &Stock, lives: &Lives, actions: &mut Vec<Action>) -> Zones {
+pub(super) fn plan(seen: &PoolSeen, source: &Judged, stock: &Stock, lives: &Lives<'_>, actions: &mut Vec<Action>) -> Zones {
     let zones = count(seen, source, stock, lives);
-    let mut slots: BTreeSet<u32> = seen.volumes.iter().map(|volume| volume.slot).collect();
+    let slots: BTreeSet<u32> = seen.volumes.iter().map(|volume| volume.slot).collect();
+    let mut free_slots = (0..u32::MAX).filter(|slot| !slots.contains(slot));
     for (zone, have) in zones.iter().filter(|(_, have)| have.has_node) {
         if let (Ok(usable), Some(origin)) = (source, &stock.newest) {
-            for _ in 0..have.missing() {
-                actions.push(Action::CreatePoolVolume(NewVolume {
-                    slot: free_slot(&mut slots),
-                    attempt: next_attempt(seen, zone),
-                    zone: zone.clone(),
-                    size: usable.copy_size,
-                    origin: origin.clone(),
-                }));
-            }
+            let attempt = next_attempt(seen, zone);
+            let new = |slot| NewVolume { slot, attempt, zone: zone.clone(), size: usable.copy_size, origin: origin.clone() };
+            actions.extend(free_slots.by_ref().take(have.missing() as usize).map(new).map(Action::CreatePoolVolume));
         }
         let is_outdated = |volume: &VolumeSeen| is_outdated(seen, source, stock, volume);
-        let mut candidates = dispensable(seen, lives, zone);
-        candidates.sort_by_key(|volume| value(volume, lives, is_outdated(volume)));
-        for volume in surplus(have, candidates, lives, is_outdated) {
-            drop_instead(volume, actions);
-        }
+        let mut candidates = dispensable(lives, zone);
+        candidates.sort_by_cached_key(|life| value(life, is_outdated(life.volume)));
+        drop_instead(&surplus(have, &candidates, is_outdated), actions);
     }
     zones
 }
 
 /// Which of the dispensable volumes go: as many as are too many, but never a ready one below the target, and not the
 /// one that is being made to replace an outdated one.
-fn surplus<'a>(
-    have: &ZoneCount,
-    from: Vec<&'a VolumeSeen>,
-    lives: &Lives,
-    is_outdated: impl Fn(&VolumeSeen) -> bool,
-) -> Vec<&'a VolumeSeen> {
+fn surplus<'a>(have: &ZoneCount, from: &[&Life<'a>], is_outdated: impl Fn(&VolumeSeen) -> bool) -> Vec<&'a VolumeSeen> {
     let mut too_many = (have.ready + have.filling).saturating_sub(have.desired);
     let mut spare_ready = have.ready.saturating_sub(have.desired);
-    let is_replacement = |volume: &VolumeSeen| lives[&volume.key].phase != Phase::Failed && !is_outdated(volume);
-    let replacements = from.iter().filter(|volume| lives[&volume.key].phase != Phase::Ready && is_replacement(volume)).count();
+    let is_replacement = |life: &Life<'_>| life.phase() != Phase::Failed && !is_outdated(life.volume);
+    let replacements = from.iter().filter(|life| life.phase() != Phase::Ready && is_replacement(life)).count();
     let kept = u32::from(have.outdated > 0 && spare_ready == 0);
     let mut spare_replacements = u32::try_from(replacements).unwrap_or(u32::MAX).saturating_sub(kept);
     let mut gone = Vec::new();
-    for volume in from {
-        let may_go = match lives[&volume.key].phase {
+    for life in from {
+        let may_go = match life.phase() {
             _ if too_many == 0 => false,
             Phase::Ready => take_one(&mut spare_ready),
-            _ if is_replacement(volume) => take_one(&mut spare_replacements),
+            _ if is_replacement(life) => take_one(&mut spare_replacements),
             _ => true,
         };
         if may_go {
             too_many -= 1;
-            gone.push(volume);
+            gone.push(life.volume);
         }
     }
     gone
@@ -103,19 +91,20 @@ fn take_one(left: &mut u32) -> bool {
 }
 
 /// Unclaimed volumes of a zone.
-fn dispensable<'a>(seen: &'a PoolSeen, lives: &Lives, zone: &Zone) -> Vec<&'a VolumeSeen> {
-    seen.volumes.iter().filter(|volume| volume.zone == *zone && is_stock(volume, lives[&volume.key].phase)).collect()
+fn dispensable<'a, 'b>(lives: &'a Lives<'b>, zone: &Zone) -> Vec<&'a Life<'b>> {
+    lives.iter().filter(|life| life.volume.zone == *zone && is_stock(life)).collect()
 }
 
 /// What is worth least goes first: failed, unfinished, out of date, then stale, then with the highest number.
-fn value(volume: &VolumeSeen, lives: &Lives, is_outdated: bool) -> (bool, bool, bool, u64, Reverse<u32>) {
-    let phase = lives[&volume.key].phase;
+fn value(life: &Life<'_>, is_outdated: bool) -> (bool, bool, bool, u64, Reverse<u32>) {
+    let (volume, phase) = (life.volume, life.phase());
     (phase != Phase::Failed, phase == Phase::Ready, !is_outdated, volume.origin.generation, Reverse(volume.slot))
 }
 
 /// Whether a volume counts toward `replicas`: ready, or on its way to be. One that failed in EC2 counts until it has
 /// rested, so that its replacement is not made before.
-fn is_stock(volume: &VolumeSeen, phase: Phase) -> bool {
+fn is_stock(life: &Life<'_>) -> bool {
+    let (volume, phase) = (life.volume, life.phase());
     let on_its_way = matches!(phase, Phase::Pending | Phase::Creating | Phase::Initializing | Phase::Ready);
     let is_resting = phase == Phase::Failed && volume.cloud.as_ref().is_some_and(|cloud| cloud.state == VolumeState::Error);
     (on_its_way || is_resting) && volume.claim.is_none() && !volume.retired && !volume.deleting
@@ -138,19 +127,19 @@ fn next_attempt(seen: &PoolSeen, zone: &Zone) -> u32 {
     failed.map(|volume| volume.attempt.saturating_add(1)).max().unwrap_or(0)
 }
 
-fn count(seen: &PoolSeen, source: &Judged, stock: &Stock, lives: &Lives) -> Zones {
+fn count(seen: &PoolSeen, source: &Judged, stock: &Stock, lives: &Lives<'_>) -> Zones {
     let mut zones = targets(seen, source);
     let wanted: BTreeSet<Zone> = zones.keys().cloned().collect();
-    for volume in &seen.volumes {
-        let phase = lives[&volume.key].phase;
+    for life in lives {
+        let volume = life.volume;
         let zone = zones.entry(volume.zone.clone()).or_insert_with(|| ZoneCount { has_node: true, ..ZoneCount::default() });
-        match phase {
+        match life.phase() {
             _ if volume.claim.is_some() => zone.claimed += 1,
             Phase::Ready => {
                 zone.ready += 1;
                 zone.outdated += u32::from(is_outdated(seen, source, stock, volume));
             }
-            _ if is_stock(volume, phase) => zone.filling += 1,
+            _ if is_stock(life) => zone.filling += 1,
             _ => {}
         }
     }
@@ -187,10 +176,4 @@ fn wanted_zones(seen: &PoolSeen, source: &Judged) -> Vec<Zone> {
         (true, None) if source.is_ok() => seen.zones_with_nodes.iter().cloned().collect(),
         (true, None) => Vec::new(),
     }
-}
-
-fn free_slot(slots: &mut BTreeSet<u32>) -> u32 {
-    let slot = (0..u32::MAX).find(|slot| !slots.contains(slot)).unwrap_or(u32::MAX);
-    slots.insert(slot);
-    slot
 }

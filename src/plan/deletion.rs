@@ -28,10 +28,10 @@ pub(super) fn guard(seen: &PoolSeen, actions: &mut Vec<Action>) {
 }
 
 /// One step of the deletion; claimed volumes hold it up and are named.
-pub(super) fn plan(seen: &PoolSeen, lives: &Lives, now: Timestamp, actions: &mut Vec<Action>) -> Finding {
-    for volume in seen.volumes_by_key().into_values().filter(|volume| !volume.deleting && volume.claim.is_none()) {
-        drop_instead(volume, actions);
-    }
+pub(super) fn plan(seen: &PoolSeen, lives: &Lives<'_>, now: Timestamp, actions: &mut Vec<Action>) -> Finding {
+    let volumes = lives.iter().map(|life| life.volume);
+    let unclaimed: Vec<_> = volumes.filter(|volume| !volume.deleting && volume.claim.is_none()).collect();
+    drop_instead(&unclaimed, actions);
     if lives.is_empty() {
         actions.extend(last_steps(seen, now));
     }

@@ -7,15 +7,16 @@ use super::observation::PoolSeen;
 use super::report::{Condition, Finding};
 use super::snapshots::Stock;
 use super::source::Judged;
+use super::volumes::Lives;
 
 /// All conditions; `Ready` last, since it repeats the first of the others that does not hold.
-pub(super) fn of(seen: &PoolSeen, source: &Judged, stock: &Stock, zones: &Zones) -> Vec<Finding> {
+pub(super) fn of(seen: &PoolSeen, lives: &Lives<'_>, source: &Judged, (stock, zones): (&Stock, &Zones)) -> Vec<Finding> {
     let mut findings = vec![of_source(source), of_snapshot(seen, source, stock), of_filling(seen, zones)];
     let ready = match findings.iter().find(|finding| !finding.holds) {
         Some(first) => Finding { condition: Condition::Ready, ..first.clone() },
         None => Finding::new(Condition::Ready, true, Reason::PoolReady, format!("{} volumes are ready", seen.pool.replicas)),
     };
-    findings.extend([of_failures(seen, source, stock, zones), of_pause(seen), ready]);
+    findings.extend([of_failures((seen, lives), source, stock, zones), of_pause(seen), ready]);
     findings
 }
 
@@ -94,7 +95,7 @@ fn of_nodeless_zones(zones: &Zones, condition: Condition, holds: bool) -> Option
     (!nodeless.is_empty()).then(|| Finding::new(condition, holds, Reason::ZoneHasNoNode, message))
 }
 
-fn of_failures(seen: &PoolSeen, source: &Judged, stock: &Stock, zones: &Zones) -> Finding {
+fn of_failures((seen, lives): (&PoolSeen, &Lives<'_>), source: &Judged, stock: &Stock, zones: &Zones) -> Finding {
     let degraded = |reason, message: String| Finding::new(Condition::Degraded, true, reason, message);
     if let Err(blocked) = source {
         return degraded(blocked.reason, blocked.message.clone());
@@ -105,7 +106,7 @@ fn of_failures(seen: &PoolSeen, source: &Judged, stock: &Stock, zones: &Zones) -
     if let Some((reason, message)) = snapshot_trouble(seen, stock) {
         return degraded(reason, message);
     }
-    for volume in seen.volumes_by_key().into_values() {
+    for volume in lives.iter().map(|life| life.volume) {
         if let Some(error) = &volume.recorded.error {
             return degraded(Reason::Ec2Failed, format!("{}: {error}", volume.key.name));
         }

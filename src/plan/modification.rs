@@ -10,7 +10,7 @@ use crate::domain::{CloudVolume, ModificationState, ObjectKey, Phase, VolumeSett
 use super::action::{Action, VolumeChange};
 use super::observation::{Modification, PoolSeen, VolumeSeen};
 use super::source::{Judged, Usable};
-use super::volumes::Lives;
+use super::volumes::{Life, Lives};
 use super::{VISIBILITY, age};
 
 /// The shortest time between two changes of a volume. Source: Amazon EBS user guide, "Request modifications to your EBS
@@ -24,17 +24,17 @@ const GP3_THROUGHPUT: u32 = 125;
 ///
 /// Type, speed and tags of claimed volumes change under their pods, which EC2 supports. Size does not: a claim keeps
 /// what it got, and its volume grows when it is free again.
-pub(super) fn plan(seen: &PoolSeen, source: &Judged, lives: &Lives, now: Timestamp, actions: &mut Vec<Action>) {
+pub(super) fn plan(seen: &PoolSeen, source: &Judged, lives: &Lives<'_>, now: Timestamp, actions: &mut Vec<Action>) {
     let Ok(usable) = source else { return };
     let wanted = complete(&seen.pool.template.settings);
     let busy: BTreeSet<&ObjectKey> = actions.iter().filter_map(Action::volume).collect();
-    let of_volume = |volume: &VolumeSeen| {
-        let phase = lives[&volume.key].phase;
+    let of_volume = |life: &Life<'_>| {
+        let (volume, phase) = (life.volume, life.phase());
         let is_settled = matches!(phase, Phase::Ready | Phase::Claimed) && !volume.deleting && !volume.retired;
         let cloud = volume.cloud.as_ref().filter(|_| is_settled && !busy.contains(&volume.key))?;
         step((seen, usable, &wanted), (volume, cloud, phase), now)
     };
-    let steps: Vec<Action> = seen.volumes_by_key().into_values().filter_map(of_volume).collect();
+    let steps: Vec<Action> = lives.iter().filter_map(of_volume).collect();
     actions.extend(steps);
 }
 
@@ -43,20 +43,20 @@ fn step(
     (volume, cloud, phase): (&VolumeSeen, &CloudVolume, Phase),
     now: Timestamp,
 ) -> Option<Action> {
-    let key = volume.key.clone();
+    let key = || volume.key.clone();
     let tags = missing_tags(&seen.pool.template.tags, &cloud.tags);
     if !tags.is_empty() {
-        return Some(Action::TagVolume { key, volume: cloud.id.clone(), tags });
+        return Some(Action::TagVolume { key: key(), volume: cloud.id.clone(), tags });
     }
     let is_free = phase == Phase::Ready;
     if is_free && cloud.size > volume.size {
-        return Some(Action::RecordSize { key, resource_version: volume.resource_version.clone(), size: cloud.size });
+        return Some(Action::RecordSize { key: key(), resource_version: volume.resource_version.clone(), size: cloud.size });
     }
     let size = if is_free { usable.copy_size.max(cloud.size) } else { cloud.size };
     let differs = size > cloud.size || !is_as_wanted(wanted, &cloud.settings);
     let may_change = volume.recorded.modification.as_ref().is_none_or(|last| is_over(last, seen.observed, now));
-    let change = VolumeChange { size, settings: wanted.clone() };
-    (differs && may_change).then(|| Action::ModifyVolume { key, volume: cloud.id.clone(), change })
+    let change = || VolumeChange { size, settings: wanted.clone() };
+    (differs && may_change).then(|| Action::ModifyVolume { key: key(), volume: cloud.id.clone(), change: change() })
 }
 
 fn missing_tags(wanted: &Tags, found: &Tags) -> Tags {

@@ -278,9 +278,4 @@ impl PoolSeen {
         let wanted = &self.pool.zones;
         !wanted.is_empty() && wanted.iter().all(|zone| !self.zones_with_nodes.contains(zone))
     }
-
-    /// Volumes by key, so that the plan does not depend on the order of a listing.
-    pub fn volumes_by_key(&self) -> BTreeMap<&ObjectKey, &VolumeSeen> {
-        self.volumes.iter().map(|volume| (&volume.key, volume)).collect()
-    }
 }

@@ -159,9 +159,9 @@ fn watcher(volume: &VolumeSeen, seen: &PoolSeen) -> Option<NodeName> {
     volume.node_name.clone().or_else(reported).or_else(attached)
 }
 
-pub(super) fn of(seen: &PoolSeen, now: Timestamp, lives: Lives, source: Judged, (stock, zones): (Stock, Zones)) -> Report {
-    let findings = findings::of(seen, &source, &stock, &zones);
-    let mut sides = seen.volumes_by_key().into_values().filter_map(|volume| volume.node.as_ref());
+pub(super) fn of(seen: &PoolSeen, now: Timestamp, lives: Lives<'_>, source: Judged, (stock, zones): (Stock, Zones)) -> Report {
+    let findings = findings::of(seen, &lives, &source, (&stock, &zones));
+    let mut sides = lives.iter().filter_map(|life| life.volume.node.as_ref());
     let filesystem = sides.find_map(|side| side.filesystem.clone());
     let source = source.ok().map(|usable| SourceReport { id: usable.id, zone: usable.zone, size_gib: usable.source_size.0, filesystem });
     let zone_report = |count: super::capacity::ZoneCount| ZoneReport {
@@ -173,15 +173,20 @@ pub(super) fn of(seen: &PoolSeen, now: Timestamp, lives: Lives, source: Judged, 
     let zones: BTreeMap<_, _> = zones.into_iter().map(|(zone, count)| (zone, zone_report(count))).collect();
     let is_moving = stock.pending_percent.is_some() || is_just_asked_for(seen) || moves(&lives);
     let next_snapshot = stock.next.filter(|due| *due > now);
-    Report { source, newest: stock.newest, snapshots: newest_first(seen), next_snapshot, zones, volumes: lives, findings, is_moving }
+    let (newest, snapshots, volumes) = (stock.newest, newest_first(seen), by_key(lives));
+    Report { source, newest, snapshots, next_snapshot, zones, volumes, findings, is_moving }
 }
 
-pub(super) fn of_deletion(seen: &PoolSeen, lives: Lives, finding: Finding) -> Report {
-    Report { snapshots: newest_first(seen), volumes: lives, findings: vec![finding], is_moving: true, ..Report::default() }
+pub(super) fn of_deletion(seen: &PoolSeen, lives: Lives<'_>, finding: Finding) -> Report {
+    Report { snapshots: newest_first(seen), volumes: by_key(lives), findings: vec![finding], is_moving: true, ..Report::default() }
 }
 
-fn moves(lives: &Lives) -> bool {
-    lives.values().any(|life| {
+fn by_key(lives: Lives<'_>) -> BTreeMap<ObjectKey, VolumeReport> {
+    lives.into_iter().map(|life| (life.volume.key.clone(), life.report)).collect()
+}
+
+fn moves(lives: &Lives<'_>) -> bool {
+    lives.iter().map(|life| &life.report).any(|life| {
         let is_changing = life.modification.as_ref().is_some_and(Modification::is_under_way);
         !matches!(life.phase, Phase::Ready | Phase::Claimed | Phase::Retained) || life.missing_since.is_some() || is_changing
     })

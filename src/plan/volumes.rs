@@ -1,6 +1,6 @@
 //! The life of each volume: its phase, and the one next step that it needs by itself.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -19,24 +19,38 @@ const LONGEST_REST: SignedDuration = SignedDuration::from_mins(5);
 /// Amazon EBS volume": it is available within seconds; ten minutes are two orders of magnitude more.
 const CREATION_LIMIT: SignedDuration = SignedDuration::from_mins(10);
 
-/// What each volume is, by key.
-pub(super) type Lives = BTreeMap<ObjectKey, VolumeReport>;
+/// A volume and what it is.
+pub(super) struct Life<'a> {
+    pub volume: &'a VolumeSeen,
+    pub report: VolumeReport,
+}
+
+impl Life<'_> {
+    pub fn phase(&self) -> Phase {
+        self.report.phase
+    }
+}
+
+/// All volumes of a pool in the order of their keys, so that the plan does not depend on the order of a listing. Every
+/// step walks along them: to look each up by its key is what would cost most in the plan of a large pool.
+pub(super) type Lives<'a> = Vec<Life<'a>>;
 
 /// Gives each volume its phase and at most one action.
-pub(super) fn plan(seen: &PoolSeen, now: Timestamp, actions: &mut Vec<Action>) -> Lives {
-    let mut lives = Lives::new();
-    for volume in seen.volumes_by_key().into_values() {
+pub(super) fn plan<'a>(seen: &'a PoolSeen, now: Timestamp, actions: &mut Vec<Action>) -> Lives<'a> {
+    let mut volumes: Vec<&VolumeSeen> = seen.volumes.iter().collect();
+    volumes.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    let life = |volume| {
         let (phase, action) = next(seen, volume, now);
         actions.extend(action);
-        lives.insert(volume.key.clone(), VolumeReport::of(volume, phase, seen));
-    }
-    lives
+        Life { volume, report: VolumeReport::of(volume, phase, seen) }
+    };
+    volumes.into_iter().map(life).collect()
 }
 
 fn next(seen: &PoolSeen, volume: &VolumeSeen, now: Timestamp) -> (Phase, Option<Action>) {
     let (phase, action) = step(seen, volume, now);
-    let forget = Action::ForgetNode { key: volume.key.clone(), resource_version: volume.resource_version.clone() };
-    (phase, if is_on_lost_node(seen, volume) { Some(forget) } else { action })
+    let forget = || Action::ForgetNode { key: volume.key.clone(), resource_version: volume.resource_version.clone() };
+    (phase, if is_on_lost_node(seen, volume) { Some(forget()) } else { action })
 }
 
 /// Whether the agent that reported the volume is gone with its node, and EC2 shows that nothing holds the volume.
@@ -119,10 +133,11 @@ fn missing(volume: &VolumeSeen, observed: Timestamp) -> (Phase, Option<Action>) 
     (Phase::Failed, replaceable.then(|| delete_object(volume)))
 }
 
-/// Deletes the object of a volume, in place of any other step that was planned for it.
-pub(super) fn drop_instead(volume: &VolumeSeen, actions: &mut Vec<Action>) {
-    actions.retain(|action| action.volume() != Some(&volume.key));
-    actions.push(delete_object(volume));
+/// Deletes the objects of volumes, in place of any other step that was planned for them.
+pub(super) fn drop_instead(volumes: &[&VolumeSeen], actions: &mut Vec<Action>) {
+    let dropped: BTreeSet<&ObjectKey> = volumes.iter().map(|volume| &volume.key).collect();
+    actions.retain(|action| action.volume().is_none_or(|key| !dropped.contains(key)));
+    actions.extend(volumes.iter().map(|volume| delete_object(volume)));
 }
 
 fn delete_object(volume: &VolumeSeen) -> Action {

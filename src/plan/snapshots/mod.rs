@@ -28,7 +28,7 @@ pub(super) struct Stock {
 }
 
 /// Takes the snapshot that is due, and deletes those that nobody needs.
-pub(super) fn plan(seen: &PoolSeen, source: &Judged, lives: &Lives, now: Timestamp, actions: &mut Vec<Action>) -> Stock {
+pub(super) fn plan(seen: &PoolSeen, source: &Judged, lives: &Lives<'_>, now: Timestamp, actions: &mut Vec<Action>) -> Stock {
     let mut stock = stock(seen);
     if matches!(seen.pool.source, Source::Snapshot(_)) {
         return stock;

@@ -14,7 +14,7 @@ use super::super::{age, safety};
 use super::{best_in, generation_of};
 
 /// Proofs for all that may go, in the order of their ids.
-pub(super) fn deletions(seen: &PoolSeen, lives: &Lives, now: Timestamp) -> Vec<DeletionProof<SnapshotId>> {
+pub(super) fn deletions(seen: &PoolSeen, lives: &Lives<'_>, now: Timestamp) -> Vec<DeletionProof<SnapshotId>> {
     let needed = needed(seen, lives);
     let mut surplus: Vec<&CloudSnapshot> = surplus(seen, now);
     surplus.sort_by(|a, b| a.id.cmp(&b.id));
@@ -22,11 +22,11 @@ pub(super) fn deletions(seen: &PoolSeen, lives: &Lives, now: Timestamp) -> Vec<D
 }
 
 /// The newest completed snapshot, and those that a volume is still being filled from.
-fn needed(seen: &PoolSeen, lives: &Lives) -> BTreeSet<SnapshotId> {
+fn needed(seen: &PoolSeen, lives: &Lives<'_>) -> BTreeSet<SnapshotId> {
     let is_filled = |phase| matches!(phase, Phase::Ready | Phase::Claimed | Phase::Releasing | Phase::Retained);
-    let unfilled = seen.volumes.iter().filter(|volume| !is_filled(lives[&volume.key].phase) && !volume.deleting);
+    let unfilled = lives.iter().filter(|life| !is_filled(life.phase()) && !life.volume.deleting);
     let newest = best_in(seen, SnapshotState::Completed).map(|snapshot| snapshot.id.clone());
-    unfilled.map(|volume| volume.origin.snapshot.clone()).chain(newest).collect()
+    unfilled.map(|life| life.volume.origin.snapshot.clone()).chain(newest).collect()
 }
 
 fn surplus(seen: &PoolSeen, now: Timestamp) -> Vec<&CloudSnapshot> {
