@@ -18,9 +18,19 @@ pub(crate) fn is_there_or_skipped(test: &str) -> bool {
 /// Archive with hard links, ACLs, attributes and sparse files, deletions included. What belongs to treesync or to the
 /// filesystem is left out; so is the digest of files, unless asked for.
 pub(crate) fn differences(source: &Path, copy: &Path, with_content: bool) -> String {
+    // Attributes of users alone: what else there is belongs to one host.
+    let attributes = "--filter=-x! user.*";
+    differences_by(source, copy, &[&[attributes][..], if with_content { &["--checksum"] } else { &[] }].concat())
+}
+
+/// As [`differences`], with all attributes but our own marks: file capabilities show.
+pub(crate) fn differences_in_privileges(source: &Path, copy: &Path) -> String {
+    differences_by(source, copy, &["--filter=-x trusted.treesync.*"])
+}
+
+fn differences_by(source: &Path, copy: &Path, options: &[&str]) -> String {
     let mut command = Command::new("rsync");
-    command.args(["-aHAXSn", "--delete", "-i", "--exclude=/.treesync", "--exclude=/lost+found", "--filter=-x! user.*"]);
-    command.args(with_content.then_some("--checksum"));
+    command.args(["-aHAXSn", "--delete", "-i", "--exclude=/.treesync", "--exclude=/lost+found"]).args(options);
     let output = command.arg(source.join("")).arg(copy.join("")).output().expect("rsync is there");
     assert!(output.status.success(), "rsync: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
