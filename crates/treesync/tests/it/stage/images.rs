@@ -1,10 +1,8 @@
 //! Filesystems of their own in image files, that can be shut down as a crash would.
 
-use rustix::fs::{Mode, OFlags};
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::thread::UnshareFlags;
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -29,10 +27,7 @@ pub enum Shutdown {
 /// A mounted image. The mount is seen by the thread that made it and its children alone, and goes with them, so that
 /// nothing is left behind by a test that dies.
 pub struct Image {
-    kind: ImageKind,
     folder: TempDir,
-    /// Kept open: a loop device without users is given back.
-    device: (PathBuf, File),
 }
 
 impl Image {
@@ -57,11 +52,13 @@ impl Image {
         File::create(&image).unwrap().set_len(size_mib << 20).unwrap();
         run(Command::new(program).args(quiet).args(more_options).arg(&image));
         std::fs::create_dir(folder.path().join("mnt")).unwrap();
-        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(folder.path().join("mnt")));
-        let minor = rustix::fs::minor(std::fs::metadata(folder.path().join("mnt")).unwrap().dev());
-        let device = PathBuf::from(format!("/dev/loop{minor}"));
-        let opened = File::from(rustix::fs::open(&device, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap());
-        Some(Self { kind, folder, device: (device, opened) })
+        let made = Self { folder };
+        made.mount();
+        Some(made)
+    }
+
+    fn mount(&self) {
+        run(Command::new("mount").args(["-o", "loop"]).arg(self.folder.path().join("image")).arg(self.path()));
     }
 
     pub fn path(&self) -> PathBuf {
@@ -72,7 +69,8 @@ impl Image {
         Root::open(&self.path()).unwrap()
     }
 
-    /// Mounts it again as the next boot would. Nothing in it may be open.
+    /// Mounts it again as the next boot would: on another loop device, since the cache of the old one may still have what
+    /// never came to the disk. Nothing in it may be open.
     pub fn remount(&self) {
         // A process that another test starts holds our descriptors from its fork to its exec.
         let start = std::time::Instant::now();
@@ -81,11 +79,7 @@ impl Image {
             assert!(is_short, "{} cannot be unmounted: {error}", self.path().display());
             std::thread::yield_now();
         }
-        let kind = match self.kind {
-            ImageKind::Ext4 => "ext4",
-            ImageKind::Xfs => "xfs",
-        };
-        rustix::mount::mount(&self.device.0, self.path(), kind, MountFlags::empty(), None).unwrap();
+        self.mount();
     }
 }
 
