@@ -1,5 +1,6 @@
 //! The thread that reads the source and commits: what is due from the feed, comparisons, and requests, one after another.
 
+use super::observer::EngineStep;
 use super::reader::{Met, Reader};
 use super::ring::{Shared, length_of};
 use super::scan::{Scan, Step};
@@ -87,6 +88,7 @@ impl Engine {
         sender: &Sender<Message>,
         messages: Receiver<Message>,
     ) -> Result<Self, PublishError> {
+        options.observer.before(EngineStep::OpenIndex);
         let (index, opened) = Index::open(folder, &options.index)?;
         let wake = sender.clone();
         let wake = Box::new(move || {
@@ -103,6 +105,7 @@ impl Engine {
         if let Detection::Poll { reason } = &detection {
             tracing::warn!(source = %root.path().display(), %reason, "changes are found by comparing the whole source from time to time");
         }
+        options.observer.before(EngineStep::NoteUse);
         // A generation that was told may name bytes that the disk lost with the power.
         let suspects = if index.begin_use(&boot())? && opened == Opened::Unclean { suspects(&index)? } else { Vec::new() };
         let shared = Arc::new(Shared::new(index, opened, root.clone(), &options, detection)?);
@@ -235,6 +238,7 @@ impl Engine {
     /// Goes on with a comparison for a moment.
     fn compare_slice(&mut self) -> Result<(), PublishError> {
         let Some(mut comparison) = self.comparison.take() else { return Ok(()) };
+        self.options.observer.before(EngineStep::Compare);
         if comparison.scan.compared == 0 {
             // The root itself.
             self.take_in_names(BTreeSet::from([At { parent: None, name: Vec::new() }]))?;
@@ -288,6 +292,7 @@ impl Engine {
         if is_audit {
             return Ok(());
         }
+        self.options.observer.before(EngineStep::MarkComplete);
         self.shared.complete()?;
         self.make_durable()
     }
@@ -336,9 +341,11 @@ impl Engine {
             return Ok(0);
         }
         let observations = self.with_companions(observations)?;
+        self.options.observer.before(EngineStep::Commit);
         let committed = self.shared.index.commit(observations, unix_seconds())?;
         let changed = committed.batch.as_ref().map_or(0, |batch| (batch.structure.len() + batch.puts.len()) as u64);
         if let Some(batch) = committed.batch {
+            self.options.observer.before(EngineStep::Tell);
             tracing::debug!(generation = batch.to, changed, bytes = length_of(&batch), "committed");
             self.shared.publish(batch);
         }
@@ -354,6 +361,7 @@ impl Engine {
     fn close(&mut self) -> Result<(), PublishError> {
         if self.shared.status().phase == Phase::Following {
             self.checkpoint()?;
+            self.options.observer.before(EngineStep::MarkClean);
             self.shared.index.set_clean(true)?;
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use super::PublishError;
 use super::engine::{COMMIT_OBSERVATIONS, Engine, INLINE_MAX_TOTAL_BYTES};
+use super::observer::EngineStep;
 use super::reader::{Reader, Seen};
 use super::scan::{Scan, Step};
 use crate::feed::{Dirty, Writer};
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 impl Engine {
     /// Reads names, and all below directories that the index does not know, and commits.
     pub(super) fn take_in_names(&mut self, names: BTreeSet<At>) -> Result<(), PublishError> {
+        self.options.observer.before(EngineStep::Read);
         let (shared, root) = (self.shared.clone(), self.root.clone());
         let view = shared.index.view()?;
         let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), INLINE_MAX_TOTAL_BYTES);

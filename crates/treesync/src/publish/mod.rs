@@ -4,6 +4,7 @@
 mod content;
 mod engine;
 mod intake;
+mod observer;
 mod operations;
 mod rate;
 mod reader;
@@ -13,6 +14,7 @@ mod status;
 mod subscription;
 
 pub use content::ContentReader;
+pub use observer::{EngineObserver, EngineStep};
 pub use rate::TokenBucket;
 pub use status::{Changed, Detection, Phase, PublishStatus};
 pub use subscription::{Step, Subscription};
@@ -57,7 +59,7 @@ pub enum DetectionWish {
 }
 
 /// How a source is published. `Default` is right for most.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PublishOptions {
     /// What travels.
     pub rules: Rules,
@@ -79,6 +81,8 @@ pub struct PublishOptions {
     pub subscriber_rate_bytes_per_second: Option<u64>,
     /// Bytes of recent batches that are kept in memory, so that a subscriber that is close gets them without reading the index.
     pub ring_bytes: usize,
+    /// Told of every step.
+    pub observer: Arc<dyn EngineObserver>,
 }
 
 impl Default for PublishOptions {
@@ -94,6 +98,7 @@ impl Default for PublishOptions {
             rate_bytes_per_second: None,
             subscriber_rate_bytes_per_second: None,
             ring_bytes: 64 * 1024 * 1024,
+            observer: Arc::new(observer::Unobserved),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::PublishError;
 use super::engine::Engine;
+use super::observer::EngineStep;
 use super::reader::{Reader, Seen};
 use super::status::Changed;
 use crate::index::{At, Below, Observation};
@@ -137,8 +138,10 @@ impl Engine {
     pub(super) fn make_durable(&mut self) -> Result<(), PublishError> {
         let generation = self.shared.position().generation;
         let failed = |error: Errno| self.root.lookup().failed(&TreePath::root(), "sync the filesystem of", error);
+        self.options.observer.before(EngineStep::Sync);
         rustix::fs::syncfs(&*self.root).map_err(failed)?;
         if self.shared.status().durable_generation != generation {
+            self.options.observer.before(EngineStep::MarkDurable);
             self.shared.index.set_durable(generation)?;
             self.shared.update(|status| status.durable_generation = generation);
         }

@@ -2,21 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use treesync::apply::{ContentError, Contents, Copy, CopyOptions};
-use treesync::model::{Position, RuleOptions, Rules, Wanted};
-use treesync::publish::{PublishOptions, Publisher, Step, Subscription};
+use treesync::apply::{Copy, CopyOptions};
+use treesync::model::{RuleOptions, Rules};
+use treesync::publish::{PublishOptions, Publisher};
 use treesync::tree::Root;
-use treesync::verify::{Comparer, Repairer};
 
 use super::ground::{Ground, Kind};
 use super::operation::Operation;
+use crate::keeper::{Keeper, LONG};
 use crate::rsync;
 
-const LONG: Duration = Duration::from_secs(30);
-/// Bytes that change while they are asked for can be gone a few times, while the source settles.
-const GONE_MAX: u32 = 5;
 /// The copy that catches up does so after this many sequences, so that it lacks several generations; the one that is
 /// compared anew, after that many.
 const CATCH_UP_EVERY: u64 = 3;
@@ -24,25 +20,12 @@ const COMPARE_EVERY: u64 = 12;
 
 pub(super) struct World {
     // Before the publisher and the copies are gone, the ground is not.
-    following: Copy,
-    subscription: Subscription,
-    behind: Copy,
-    compared: Copy,
+    following: Keeper,
+    behind: Keeper,
+    compared: Keeper,
     catch_up_every: u64,
     publisher: Arc<Publisher>,
     ground: Ground,
-}
-
-struct FromSource(Arc<Publisher>);
-
-impl Contents for FromSource {
-    fn open(&self, wanted: &Wanted) -> Result<Box<dyn std::io::Read + Send>, ContentError> {
-        match self.0.read(wanted) {
-            Ok(Some(reader)) => Ok(Box::new(reader)),
-            Ok(None) => Err(ContentError::Gone),
-            Err(error) => Err(ContentError::Failed(std::io::Error::other(error))),
-        }
-    }
 }
 
 /// All that rsync compares travels.
@@ -68,11 +51,10 @@ impl World {
             options.feed.windows.longest = LONG;
         }
         let publisher = Arc::new(Publisher::start(&ground.path().join("source"), options).unwrap());
-        let at = |name: &str| open(&ground.path().join(name));
+        let at = |name: &str| Keeper::new(open(&ground.path().join(name)), publisher.clone());
         let (following, behind, compared) = (at("following"), at("behind"), at("compared"));
-        let subscription = publisher.subscribe(None).unwrap();
         let catch_up_every = super::number("TREESYNC_ORACLE_CATCH_UP_EVERY", CATCH_UP_EVERY).max(1);
-        Self { following, subscription, behind, compared, catch_up_every, publisher, ground }
+        Self { following, behind, compared, catch_up_every, publisher, ground }
     }
 
     /// Does the operations, with a look in the middle of them. How many did something.
@@ -92,17 +74,16 @@ impl World {
     /// What rsync would do to any copy.
     pub(super) fn judge(&mut self, number: u64) -> Result<(), String> {
         let position = self.publisher.settle().unwrap();
-        let contents = FromSource(self.publisher.clone());
-        follow(&mut self.following, &mut self.subscription, position, &contents);
+        self.following.follow(position);
         self.check("following")?;
         if number.is_multiple_of(self.catch_up_every) {
-            let mut subscription = self.publisher.subscribe(self.behind.position()).unwrap();
-            follow(&mut self.behind, &mut subscription, position, &contents);
+            self.behind.ask_since(self.behind.copy.position());
+            self.behind.follow(position);
             self.check("behind")?;
         }
         if number.is_multiple_of(COMPARE_EVERY) {
-            let mut subscription = self.publisher.subscribe(None).unwrap();
-            follow(&mut self.compared, &mut subscription, position, &contents);
+            self.compared.ask_since(None);
+            self.compared.follow(position);
             self.check("compared")?;
         }
         Ok(())
@@ -112,37 +93,4 @@ impl World {
         let differences = rsync::differences(&self.ground.path().join("source"), &self.ground.path().join(copy), true);
         if differences.is_empty() { Ok(()) } else { Err(format!("the copy {copy} differs:\n{differences}")) }
     }
-}
-
-/// Takes steps until the copy is at a position.
-fn follow(copy: &mut Copy, subscription: &mut Subscription, position: Position, contents: &FromSource) {
-    let begun = Instant::now();
-    let (mut comparing, mut times_gone) = (None, 0);
-    while copy.position() != Some(position) || comparing.is_some() {
-        assert!(begun.elapsed() < LONG, "the copy is at {:?} and not at {position}", copy.position());
-        match subscription.next(Duration::from_millis(100)).unwrap() {
-            Some(Step::Batch(batch)) => match copy.apply(&batch, contents) {
-                // Large files that changed since: the copy asks anew from where it is.
-                Err(error) if error.problem.is_gone() => {
-                    times_gone += 1;
-                    assert!(times_gone < GONE_MAX, "the source is at rest and never has the bytes: {error}");
-                    *subscription = contents.0.subscribe(copy.position()).unwrap();
-                }
-                applied => drop(applied.unwrap()),
-            },
-            Some(Step::Manifest(part)) => {
-                let (mut comparer, mut repairer) = comparing.take().unwrap_or_else(|| (Comparer::new(true), Repairer::default()));
-                let mut found = comparer.compare(copy.root(), copy.rules(), &part.puts).unwrap();
-                if part.is_last_part {
-                    let extra = comparer.finish(copy.root(), copy.rules()).unwrap();
-                    found.extend(extra.into_iter().map(|finding| (finding, None)));
-                }
-                let batch = repairer.batch(&part.puts, &found, part.position, part.is_last_part);
-                copy.repair(&batch, contents).unwrap();
-                comparing = (!part.is_last_part).then_some((comparer, repairer));
-            }
-            Some(Step::InSync(_)) | None => {}
-        }
-    }
-    copy.make_durable().unwrap();
 }
