@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use ec2_sim::world::{self, Filter, Profile, Reply, Settings, Tag, TagSpecification, World};
+use demo::shared_snapshot::{apply, with_snapshot};
+use ec2_sim::world::{self, Filter, Profile, Reply, Tag, TagSpecification, World};
 use jiff::{SignedDuration, Timestamp};
 use volume_dispatcher::controller::admission::{Turns, admit, wishes};
 use volume_dispatcher::domain::cloud::Tags;
@@ -66,27 +67,17 @@ struct Refill {
 
 impl Refill {
     fn new() -> Result<Self> {
-        let mut world = World::new(Settings { region: "us-east-1".to_owned(), profile: Profile::Aws, seed: 1 });
-        let made = Timestamp::from_second(1_800_000_000)?;
-        let request = world::CreateVolume { size_gib: Some(20), zone: Some("us-east-1a".to_owned()), ..world::CreateVolume::default() };
-        let Reply::Volume(source) = apply(&mut world, made, world::Action::CreateVolume(request))? else { anyhow::bail!("no volume") };
-        let hour = SignedDuration::from_hours(1);
-        world.settle(made + hour);
-        let request = world::CreateSnapshot { volume_id: source.id, ..world::CreateSnapshot::default() };
-        let Reply::Snapshot(snapshot) = apply(&mut world, made + hour, world::Action::CreateSnapshot(request))? else {
-            anyhow::bail!("no snapshot")
-        };
-        let start = made + hour + hour;
-        world.settle(start);
+        let start = Timestamp::from_second(1_800_000_000)?;
+        let (world, snapshot) = with_snapshot(Profile::Aws, start)?;
         let mut pool = pool_of(0);
         pool.pool.replicas = VOLUMES;
-        pool.snapshots = vec![completed(&snapshot.id, &pool, made)];
+        pool.snapshots = vec![completed(&snapshot, &pool, start)];
         Ok(Self {
             world,
             start,
             now: start,
             pool,
-            snapshot: snapshot.id.clone(),
+            snapshot,
             objects: BTreeMap::new(),
             listed: BTreeMap::new(),
             budget: Budget::new(Limits::default()),
@@ -195,11 +186,6 @@ impl Refill {
             other => anyhow::bail!("CreateVolume: {other:?}"),
         }
     }
-}
-
-fn apply(world: &mut World, now: Timestamp, action: world::Action) -> Result<Reply> {
-    let name = action.name();
-    world.apply(now, &world::Call::from(action)).map_err(|error| anyhow::anyhow!("{name}: {error:?}"))
 }
 
 fn owner_tags(pool: &PoolSeen) -> Tags {

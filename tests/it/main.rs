@@ -14,5 +14,7 @@ mod ec2_contract;
 mod ec2_contract_more;
 /// What would be done for a pool, from its manifest alone.
 mod explain;
+/// The controller on a real API server, for what needs no pod: thousands of volumes, and everything that can be lost. Needs root.
+mod plane;
 /// A simulator in this process and an adapter to it.
 mod simulator;

@@ -1,15 +1,20 @@
 //! The whole product on one machine: a real Kubernetes, a simulated EC2 with real disks, the image and the chart.
 //!
-//! `Stage` sets the scene, for the demonstration (`story`) and for the tests on a real cluster.
+//! `Stage` sets the scene, for the demonstration (`story`) and for the tests on a real cluster. `ControlPlane` is the part of
+//! it that needs no pod: quicker to set, and large enough for thousands of volumes.
 
 pub mod account;
+mod control_plane;
+mod http;
 pub mod image;
 mod programs;
+pub mod shared_snapshot;
 mod source;
 mod stage;
 pub mod story;
 mod table;
 pub mod wait;
 
+pub use control_plane::{ControlPlane, ZONE};
 pub use source::{Content, DIGEST_COMMAND, Filesystem};
 pub use stage::{Report, Script, Stage, clear, prepare};

@@ -13,15 +13,17 @@ use crate::programs::{built, ensure_root, repository, run};
 use crate::source::{self, Content, Filesystem, Filled};
 
 /// The port of the simulator on the cluster's gateway.
-const EC2_PORT: u16 = 4599;
+pub(crate) const EC2_PORT: u16 = 4599;
 /// Where each node sees the devices of its instance.
 const INSTANCE_FOLDER: &str = "/var/lib/ec2-instance";
 /// Zones of the nodes, in order. The source is in the first.
 const ZONES: [&str; 2] = ["us-east-1a", "us-east-1b"];
 /// Namespace of the product.
 pub(crate) const NAMESPACE: &str = "volume-dispatcher";
+/// The name that the chart is told of the cluster.
+pub(crate) const CLUSTER: &str = "demo";
 /// Name under which the cluster keeps the simulator's process.
-const SIMULATOR: &str = "ec2-sim";
+pub(crate) const SIMULATOR: &str = "ec2-sim";
 
 /// How a stage is set.
 #[derive(Clone, Debug)]
@@ -78,7 +80,9 @@ impl Stage {
         stage.start_simulator()?;
         report("loading the image in both nodes");
         stage.cluster.load_image(&archive).await?;
-        stage.install(script.controllers, &report).await?;
+        let in_image = [format!("agent.devDir={INSTANCE_FOLDER}/dev"), format!("agent.sysDir={INSTANCE_FOLDER}/sys")];
+        let in_image: Vec<&str> = in_image.iter().flat_map(|value| ["--set", value]).collect();
+        install_chart(&stage.cluster, script.controllers, &[&in_image[..], &["--wait", "--timeout", "120s"]].concat(), &report).await?;
         Ok(stage)
     }
 
@@ -102,37 +106,35 @@ impl Stage {
         self.cluster.down().await?;
         clear(&state, &report).await
     }
+}
 
-    async fn install(&self, controllers: u32, report: &Report) -> Result<()> {
-        report("installing the chart with helm");
-        let kubectl = |arguments: &'static [&'static str]| self.cluster.kubectl(arguments);
-        kubectl(&["create", "namespace", NAMESPACE]).await?;
-        let keys =
-            [format!("--from-literal=access_key_id={ACCESS_KEY_ID}"), format!("--from-literal=secret_access_key={SECRET_ACCESS_KEY}")];
-        self.cluster.kubectl(&["--namespace", NAMESPACE, "create", "secret", "generic", "aws", &keys[0], &keys[1]]).await?;
-        let chart = repository().join("charts/volume-dispatcher");
-        let values = [
-            "clusterName=demo".to_owned(),
-            format!("image.repository={}", image::NAME),
-            format!("image.tag={}", image::TAG),
-            "image.pullPolicy=Never".to_owned(),
-            format!("aws.region={REGION}"),
-            format!("aws.endpointURL=http://{}:{EC2_PORT}", self.cluster.gateway_ip()),
-            "aws.credentialsSecret=aws".to_owned(),
-            format!("controller.replicas={controllers}"),
-            "log=info\\,volume_dispatcher=debug".to_owned(),
-            "logFormat=text".to_owned(),
-            format!("agent.devDir={INSTANCE_FOLDER}/dev"),
-            format!("agent.sysDir={INSTANCE_FOLDER}/sys"),
-        ];
-        let chart = chart.to_str().context("the repository is not in a UTF-8 folder")?;
-        let mut arguments = vec!["install", NAMESPACE, chart, "--namespace", NAMESPACE, "--wait", "--timeout", "120s"];
-        for value in &values {
-            arguments.extend(["--set", value]);
-        }
-        self.cluster.helm(&arguments).await?;
-        Ok(())
+/// Installs the chart with values for the simulator on the gateway, and with more arguments for helm.
+pub(crate) async fn install_chart(cluster: &Cluster, controllers: u32, more: &[&str], report: &Report) -> Result<()> {
+    report("installing the chart with helm");
+    cluster.kubectl(&["create", "namespace", NAMESPACE]).await?;
+    let keys = [format!("--from-literal=access_key_id={ACCESS_KEY_ID}"), format!("--from-literal=secret_access_key={SECRET_ACCESS_KEY}")];
+    cluster.kubectl(&["--namespace", NAMESPACE, "create", "secret", "generic", "aws", &keys[0], &keys[1]]).await?;
+    let chart = repository().join("charts/volume-dispatcher");
+    let values = [
+        format!("clusterName={CLUSTER}"),
+        format!("image.repository={}", image::NAME),
+        format!("image.tag={}", image::TAG),
+        "image.pullPolicy=Never".to_owned(),
+        format!("aws.region={REGION}"),
+        format!("aws.endpointURL=http://{}:{EC2_PORT}", cluster.gateway_ip()),
+        "aws.credentialsSecret=aws".to_owned(),
+        format!("controller.replicas={controllers}"),
+        "log=info\\,volume_dispatcher=debug".to_owned(),
+        "logFormat=text".to_owned(),
+    ];
+    let chart = chart.to_str().context("the repository is not in a UTF-8 folder")?;
+    let mut arguments = vec!["install", NAMESPACE, chart, "--namespace", NAMESPACE];
+    for value in &values {
+        arguments.extend(["--set", value]);
     }
+    arguments.extend(more);
+    cluster.helm(&arguments).await?;
+    Ok(())
 }
 
 /// Installs missing packages, builds Kubernetes and the image; returns the image. What has been done is not done again.
@@ -167,7 +169,7 @@ fn remove_empty_folders(folder: &Path) {
 }
 
 /// A line of the cluster's without its own clock, since ours is in front of it.
-fn untimed(line: &str) -> &str {
+pub(crate) fn untimed(line: &str) -> &str {
     line.split_once(" s] ").map_or(line, |(_, words)| words)
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use local_cluster::Cluster;
 
 use crate::programs::repository;
 use crate::source::DIGEST_COMMAND;
@@ -54,10 +55,14 @@ pub async fn apply_deployment(stage: &Stage) -> Result<()> {
 
 /// Applies a manifest.
 pub async fn apply(stage: &Stage, manifest: &str) -> Result<()> {
+    apply_on(&stage.cluster, manifest).await
+}
+
+pub(crate) async fn apply_on(cluster: &Cluster, manifest: &str) -> Result<()> {
     let mut file = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
     std::io::Write::write_all(&mut file, manifest.as_bytes())?;
     let path = file.path().to_str().context("the temporary folder is not UTF-8")?;
-    stage.cluster.kubectl(&["apply", "--filename", path]).await.map(drop)
+    cluster.kubectl(&["apply", "--filename", path]).await.map(drop)
 }
 
 fn read_example(name: &str) -> Result<String> {

@@ -62,6 +62,10 @@ impl Startup {
         self.lock.layout()
     }
 
+    fn has_nodes(&self) -> bool {
+        !self.spec.nodes.is_empty()
+    }
+
     fn node(&self, index: usize) -> Node<'_> {
         Node { layout: self.layout(), index, spec: &self.spec.nodes[index] }
     }
@@ -77,7 +81,9 @@ impl Startup {
         let groups: Vec<String> = (1..=self.spec.nodes.len()).map(|number| format!("n{number}")).collect();
         Cgroups::detect()?.create(&layout.name, &groups)?;
         pki::create(layout, &self.spec.nodes)?;
-        images::write_archive(&self.images()).context("cannot write the first images")?;
+        if self.has_nodes() {
+            images::write_archive(&self.images()).context("cannot write the first images")?;
+        }
         (0..self.spec.nodes.len()).try_for_each(|index| self.write_node(index))?;
         self.steps.say("network, certificates, images and configuration are there");
         Ok(())
@@ -117,8 +123,10 @@ impl Startup {
         probe.wait(Check::Server, "kube-apiserver", STEP_TIMEOUT).await?;
         self.steps.say("the API server is ready");
         self.launch("kube-controller-manager", flags::controller_manager(layout, tools))?;
-        self.launch("kube-scheduler", flags::scheduler(layout, tools))?;
-        self.launch("kube-proxy", flags::proxy(layout, tools, &self.spec.nodes[0].name))?;
+        if let Some(first) = self.spec.nodes.first() {
+            self.launch("kube-scheduler", flags::scheduler(layout, tools))?;
+            self.launch("kube-proxy", flags::proxy(layout, tools, &first.name))?;
+        }
         Ok(())
     }
 
@@ -132,7 +140,9 @@ impl Startup {
         while let Some(finished) = tasks.join_next().await {
             finished??;
         }
-        self.steps.say("containerd has the first images on every node");
+        if self.has_nodes() {
+            self.steps.say("containerd has the first images on every node");
+        }
         Ok(())
     }
 
@@ -153,11 +163,13 @@ impl Startup {
     }
 
     async fn wait_for_all(&self, probe: &Probe) -> Result<()> {
-        let nodes = &self.spec.nodes;
-        probe.wait(Check::Nodes(nodes), &self.node(0).process("kubelet"), STEP_TIMEOUT).await?;
-        self.steps.say(&format!("{} of {} nodes are Ready", nodes.len(), nodes.len()));
+        if self.has_nodes() {
+            let nodes = &self.spec.nodes;
+            probe.wait(Check::Nodes(nodes), &self.node(0).process("kubelet"), STEP_TIMEOUT).await?;
+            self.steps.say(&format!("{} of {} nodes are Ready", nodes.len(), nodes.len()));
+            probe.wait(Check::Proxy, "kube-proxy", STEP_TIMEOUT).await?;
+        }
         probe.wait(Check::Controllers, "kube-controller-manager", STEP_TIMEOUT).await?;
-        probe.wait(Check::Proxy, "kube-proxy", STEP_TIMEOUT).await?;
         self.steps.say("controllers and services work");
         Ok(())
     }

@@ -16,7 +16,7 @@ use demo::story::{SHOP, wait_for_counts};
 use demo::{Content, Filesystem, Report, Script, Stage, clear, wait};
 
 /// The longest that anything on the cluster may take, restarts of pods included.
-const LIMIT: Duration = Duration::from_secs(90);
+pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
 /// One cluster at a time: two cores are few.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -28,6 +28,11 @@ fn on_a_stage(name: &str, filesystem: Filesystem, test: impl AsyncFnOnce(&Stage)
 
 /// The same with a number of controllers.
 fn on_a_stage_of(controllers: u32, name: &str, filesystem: Filesystem, test: impl AsyncFnOnce(&Stage) -> Result<()>) {
+    as_root(name, async || run(controllers, name, filesystem, test).await);
+}
+
+/// Runs a test that needs root, alone on the machine as far as we can tell.
+pub(crate) fn as_root(name: &str, test: impl AsyncFnOnce() -> Result<()>) {
     if !rustix::process::geteuid().is_root() {
         let reason = format!("SKIPPED: {name}: it makes namespaces, mounts and loop devices, which needs root");
         assert!(std::env::var("CI").is_err(), "{reason}; with CI=true that is a failure");
@@ -38,7 +43,7 @@ fn on_a_stage_of(controllers: u32, name: &str, filesystem: Filesystem, test: imp
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let result = runtime.block_on(async {
         let _turn = ONE_AT_A_TIME.lock().await;
-        run(controllers, name, filesystem, test).await
+        test().await
     });
     if let Err(error) = result {
         panic!("{name}: {error:#}");
@@ -81,7 +86,7 @@ const QUESTIONS: [&[&str]; 5] = [
 ];
 
 /// Short, since sockets are below it.
-fn state_folder() -> PathBuf {
+pub(crate) fn state_folder() -> PathBuf {
     std::env::temp_dir().join(format!("vd-test-{}", std::process::id()))
 }
 

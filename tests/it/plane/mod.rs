@@ -1,0 +1,130 @@
+//! The controller, as the process that it is, on a real API server and a simulated EC2 without disks: for what needs no pod.
+
+mod scale;
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use demo::shared_snapshot::with_snapshot;
+use demo::{ControlPlane, Report, clear, wait};
+use ec2_sim::Profile;
+use jiff::Timestamp;
+use kube::api::{ListParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use volume_dispatcher::api::{PoolVolume, VolumePool};
+
+use crate::cluster::{LIMIT, as_root, state_folder};
+
+/// The namespace of the pools.
+const SHOP: &str = "shop";
+
+/// A control plane with a snapshot that every pool may copy.
+struct Scene {
+    plane: ControlPlane,
+    client: Client,
+    snapshot: String,
+}
+
+/// Runs a test on a control plane of its own and clears it afterwards, also when the test fails.
+fn on_a_plane(name: &str, profile: Profile, test: impl AsyncFnOnce(&Scene) -> Result<()>) {
+    as_root(name, async || {
+        let report: Report = Arc::new(|line: &str| println!("{line}"));
+        let folder = state_folder();
+        let scene = match Scene::set(profile, report.clone()).await {
+            Ok(scene) => scene,
+            Err(error) => {
+                clear(&folder, &report).await.context("the control plane that cannot be set cannot be cleared")?;
+                return Err(error.context("the control plane cannot be set"));
+            }
+        };
+        let result = test(&scene).await;
+        if result.is_err() {
+            scene.show().await;
+        }
+        scene.plane.clear(report).await.context("the control plane cannot be cleared")?;
+        result
+    });
+}
+
+impl Scene {
+    async fn set(profile: Profile, report: Report) -> Result<Self> {
+        let (world, snapshot) = with_snapshot(profile, Timestamp::now())?;
+        let plane = ControlPlane::set(&state_folder(), profile, Some(&world), report).await?;
+        plane.cluster.kubectl(&["create", "namespace", SHOP]).await?;
+        plane.start_controller().await?;
+        let client = plane.cluster.client().await?;
+        Ok(Self { plane, client, snapshot })
+    }
+
+    /// What a person would ask first when a test has failed.
+    async fn show(&self) {
+        let log = self.plane.controller_log();
+        let last: Vec<&str> = log.lines().rev().take(40).collect();
+        println!("--- the end of the controller's log, the last line first\n{}", last.join("\n"));
+        for kind in ["volumepools", "poolvolumes", "events"] {
+            let shown = self.kubectl(&["get", kind, "--output", "wide"]).await.unwrap_or_else(|error| format!("{error:#}"));
+            println!("--- {kind}\n{}", shown.lines().take(60).collect::<Vec<_>>().join("\n"));
+        }
+    }
+
+    async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.plane.cluster.kubectl(&[&["--namespace", SHOP], arguments].concat()).await
+    }
+
+    fn pools(&self) -> Api<VolumePool> {
+        Api::namespaced(self.client.clone(), SHOP)
+    }
+
+    fn volumes(&self) -> Api<PoolVolume> {
+        Api::namespaced(self.client.clone(), SHOP)
+    }
+
+    /// Makes a pool of the snapshot.
+    async fn make_pool(&self, name: &str, replicas: usize) -> Result<()> {
+        self.make_pool_with(name, json!({"replicas": replicas, "source": {"snapshotID": self.snapshot}})).await
+    }
+
+    async fn make_pool_with(&self, name: &str, spec: Value) -> Result<()> {
+        let object = json!({"apiVersion": "volumedispatcher.io/v1alpha1", "kind": "VolumePool", "metadata": {"name": name}, "spec": spec});
+        self.pools().create(&PostParams::default(), &serde_json::from_value(object)?).await?;
+        Ok(())
+    }
+
+    /// Waits until all pools say that they are ready.
+    async fn wait_for_pools(&self, count: usize) -> Result<()> {
+        wait::until(&format!("{count} pools are ready"), LIMIT, async || {
+            let pools = self.pools().list(&ListParams::default()).await?.items;
+            let ready = pools.iter().filter(|pool| condition(pool, "Ready").is_some_and(|(holds, ..)| holds)).count();
+            ensure!((ready, pools.len()) == (count, count), "{ready} of {} are", pools.len());
+            Ok(Some(()))
+        })
+        .await
+    }
+
+    /// Ids of the volumes in EC2 beside the one of which the snapshot was taken, in order.
+    async fn ids_in_ec2(&self) -> Result<Vec<String>> {
+        let volumes = self.plane.account.volumes_except("").await?;
+        let copies = volumes.iter().filter(|volume| volume.snapshot_id().is_some_and(|id| !id.is_empty()));
+        let mut ids: Vec<String> = copies.filter_map(|volume| volume.volume_id().map(str::to_owned)).collect();
+        ids.sort();
+        Ok(ids)
+    }
+}
+
+/// Whether a condition of a pool holds, its reason and its message.
+fn condition(pool: &VolumePool, kind: &str) -> Option<(bool, String, String)> {
+    let conditions = &pool.status.as_ref()?.conditions;
+    let found = conditions.iter().find(|condition| condition.type_ == kind)?;
+    Some((found.status == "True", found.reason.clone(), found.message.clone()))
+}
+
+/// Writes to objects of ours, and events of ours, that the API server has counted so far, whoever made them.
+async fn writes(client: &Client) -> Result<u64> {
+    let metrics = client.request_text(axum::http::Request::get("/metrics").body(Vec::new())?).await?;
+    let is_ours = |line: &&str| ["volumedispatcher.io", "events.k8s.io"].iter().any(|group| line.contains(&format!("group=\"{group}\"")));
+    let is_write = |line: &&str| ["APPLY", "DELETE", "PATCH", "POST", "PUT"].iter().any(|verb| line.contains(&format!("verb=\"{verb}\"")));
+    let requests = metrics.lines().filter(|line| line.starts_with("apiserver_request_total{")).filter(is_ours).filter(is_write);
+    let counts = requests.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<u64>());
+    counts.sum::<Result<u64, _>>().context("the API server counts in whole numbers")
+}
