@@ -265,6 +265,11 @@ impl Copy {
         result.map_err(|problem| self.failed(problem))
     }
 
+    /// Whether [`Copy::empty_trash`] may find something to do.
+    pub fn has_trash(&self) -> bool {
+        self.has_trash && !self.marker.is_some_and(|marker| matches!(marker.state, MarkerState::Applying { .. }))
+    }
+
     fn failed(&self, problem: Problem) -> CopyError {
         CopyError { copy: self.root.path().to_owned(), problem }
     }

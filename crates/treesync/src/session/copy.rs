@@ -12,6 +12,9 @@ use crate::model::{Batch, ManifestPart, Position, Put, Wanted};
 use crate::tree::Root;
 use crate::verify::{Comparer, Finding, Repairer};
 
+/// Names that are removed from the trash before the copy looks whether it is wanted: some 10 ms on ext4 and XFS.
+const TRASH_AT_ONCE: usize = 500;
+
 /// Opens the copy at a directory whenever the session asks for it.
 pub fn copy_at(directory: PathBuf, options: CopyOptions) -> Open {
     let is_doubtful = Arc::new(AtomicBool::new(false));
@@ -117,6 +120,21 @@ impl Replica for Follower {
 
     fn make_durable(&mut self) -> Result<(), Fault> {
         self.copy.make_durable().map_err(|error| self.fault(&error))
+    }
+
+    /// Empties the trash.
+    fn tidy(&mut self) -> bool {
+        if !self.copy.has_trash() {
+            return false;
+        }
+        match self.copy.empty_trash(TRASH_AT_ONCE) {
+            Ok(is_empty) => !is_empty,
+            Err(error) => {
+                // Readers do not see it, and the next apply tries again.
+                tracing::warn!(%error, "the trash of a copy cannot be emptied");
+                false
+            }
+        }
     }
 }
 

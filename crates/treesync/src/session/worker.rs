@@ -35,6 +35,10 @@ pub trait Replica: Send {
     fn reconcile(&mut self, part: &ManifestPart, contents: &SharedContents) -> Result<(), Fault>;
     /// Makes all durable that was applied.
     fn make_durable(&mut self) -> Result<(), Fault>;
+    /// Does a short piece of work that can wait, and that no reader sees; whether there is more of it.
+    fn tidy(&mut self) -> bool {
+        false
+    }
 }
 
 /// Opens a copy, and recovers it.
@@ -118,6 +122,7 @@ impl Worker {
                 self.undurable = None;
                 self.say(Said::Fault(fault));
             }
+            while self.orders.is_empty() && self.replica.as_mut().is_some_and(|replica| replica.tidy()) {}
         }
         // Nobody waits for the answer any more; the copy is in order either way.
         drop(self.make_durable());

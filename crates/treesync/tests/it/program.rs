@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::certificates::Authority;
-use crate::processes::{Running, run, text};
+use crate::processes::{LONG, Running, run, text};
 use crate::rsync;
 use crate::stage::is_root_or_skipped;
 
@@ -135,6 +135,34 @@ fn a_subscriber_that_was_killed_goes_on_where_it_was() {
     let opened = subscriber.wait_for_event(|event| event["event"] == "opened");
     assert!(opened["position"]["generation"].as_u64() < generation, "{opened}");
     subscriber.wait_for_event(|event| event["event"] == "in_sync" && event["position"]["generation"].as_u64() >= generation);
+    rsync::assert_equal(&world.at("source"), &world.at("one"));
+    subscriber.stop();
+    publisher.stop();
+}
+
+#[test]
+fn a_subscriber_with_nothing_to_do_empties_the_trash() {
+    if !can_run("a_subscriber_with_nothing_to_do_empties_the_trash") {
+        return;
+    }
+    let world = World::new();
+    let address = world.address();
+    std::fs::create_dir(world.at("source/many")).unwrap();
+    // More than one apply removes.
+    for number in 0..7_000 {
+        std::fs::write(world.at("source/many").join(number.to_string()), "").unwrap();
+    }
+    let publisher = world.publish();
+    let mut subscriber = Running::start(&["--json", "subscribe", "--from", &address, &world.text("one")]);
+    subscriber.wait_for_event(|event| event["event"] == "in_sync");
+    let deleted = run(&["delete", "many", "--to", &address]);
+    assert!(deleted.status.success(), "{deleted:?}");
+    let trash = world.at("one/.treesync/trash");
+    let begun = std::time::Instant::now();
+    while std::fs::read_dir(&trash).unwrap().next().is_some() {
+        assert!(begun.elapsed() < LONG, "{} names stay in the trash", std::fs::read_dir(&trash).unwrap().count());
+        std::thread::yield_now();
+    }
     rsync::assert_equal(&world.at("source"), &world.at("one"));
     subscriber.stop();
     publisher.stop();

@@ -123,7 +123,9 @@ impl Home {
     pub(in crate::apply) fn clear_stage(&self) -> Result<(), Problem> {
         let names = trash::names(&self.stage).map_err(Problem::own("list the stage"))?;
         for name in names {
-            match rustix::fs::unlinkat(&self.stage, &name[..], AtFlags::empty()) {
+            let unlink = |flags| rustix::fs::unlinkat(&self.stage, &name[..], flags);
+            // A staged directory is empty; only one that was exchanged with it has something below.
+            match unlink(AtFlags::empty()).or_else(|_| unlink(AtFlags::REMOVEDIR)) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(_) => self.take_away(&self.stage, &name).map_err(Problem::own("clear the stage"))?,
             }

@@ -25,7 +25,7 @@ pub(super) fn first_free_number(trash: &OwnedFd) -> io::Result<u64> {
     Ok(numbers.max().map_or(0, |highest| highest.saturating_add(1)))
 }
 
-/// What is left to do.
+/// What is left to do. What cannot be removed costs nothing of it, or it would keep the rest from its turn for ever.
 struct Emptying<'t> {
     trash: &'t OwnedFd,
     next: &'t Cell<u64>,
@@ -64,8 +64,9 @@ impl Emptying<'_> {
             if self.left == 0 {
                 return Ok(false);
             }
-            self.left -= 1;
-            if !unlink(&directory, below)? {
+            if unlink(&directory, below)? {
+                self.left -= 1;
+            } else {
                 self.move_up(&directory, below);
             }
         }
@@ -81,6 +82,7 @@ impl Emptying<'_> {
         // A mount point cannot be moved: it stays.
         if rustix::fs::renameat(directory, name, self.trash, &up).is_ok() {
             self.waiting.push(up.into_bytes());
+            self.left -= 1;
         }
     }
 }

@@ -9,3 +9,4 @@ mod repair;
 mod room;
 mod scene;
 mod shutdown;
+mod trash;
