@@ -3,11 +3,15 @@
 use super::IndexError;
 use super::row::{Cursor, put_counted, put_time};
 use crate::model::{ChangedBlock, ContentHash, Delta, Mtime};
+use std::sync::LazyLock;
 
 /// Length of a block whose digest is kept. 1 MiB: one patch of an XFS clone costs about as much as reading this much.
 pub const BLOCK_BYTES: u64 = 1024 * 1024;
 /// Files from this size on have digests of blocks. 8 MiB: below, sending the whole file is as fast.
 pub const LARGE_FILE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Digest of a whole block of zeros.
+static ZEROS: LazyLock<ContentHash> = LazyLock::new(|| ContentHash::of(&vec![0; usize::try_from(BLOCK_BYTES).unwrap_or(1 << 20)]));
 
 /// The blocks of a file and its last delta.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -50,6 +54,12 @@ pub(super) fn delta_between(base: &Base, size_bytes: u64, digests: &[ContentHash
 }
 
 impl Blocks {
+    /// How many bytes of the file are not in whole blocks of zeros; none when its blocks are not known.
+    pub fn data_bytes(&self, size_bytes: u64) -> Option<u64> {
+        let zeros = self.digests.iter().filter(|digest| **digest == *ZEROS).count() as u64;
+        (!self.digests.is_empty()).then(|| size_bytes.saturating_sub(zeros * BLOCK_BYTES))
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(4 + self.digests.len() * 32);
         put_counted(&mut out, self.digests.iter().flat_map(|digest| digest.0).collect::<Vec<u8>>().as_slice());

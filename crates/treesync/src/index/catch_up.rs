@@ -1,6 +1,6 @@
 //! All changes since a generation, in parts of bounded size, as of one moment.
 
-use super::commit::delta_of;
+use super::commit::large_of;
 use super::tables::{Place, Tables, keys_of};
 use super::view::Walk;
 use super::{IndexError, Row, View};
@@ -123,9 +123,10 @@ impl CatchUp {
     }
 
     fn put_of_row(&self, path: TreePath, place: &Place, row: Row) -> Result<Put, IndexError> {
-        let delta = if row.content_generation > self.since { delta_of(&self.view.tables, place)? } else { None };
-        let delta = delta.filter(|delta| delta.base_content_generation <= self.since);
-        Ok(Put { path, entry: row.entry, content_generation: row.content_generation, inline: None, held_at: None, delta })
+        let (delta, data_bytes) = large_of(&self.view.tables, place, &row)?;
+        let is_new = row.content_generation > self.since;
+        let delta = delta.filter(|delta| is_new && delta.base_content_generation <= self.since);
+        Ok(Put { path, entry: row.entry, content_generation: row.content_generation, inline: None, held_at: None, delta, data_bytes })
     }
 
     /// A part has all names of a file that it or an earlier part names, so that the names stay one file.

@@ -1,11 +1,11 @@
 //! One batch of observations becomes one generation: rows, log and the batch that copies apply.
 
 use super::arrange::Arrangement;
-use super::blocks::{Base, Blocks, delta_between};
+use super::blocks::{Base, Blocks, LARGE_FILE_BYTES, delta_between};
 use super::resolve::{Present, resolve};
 use super::tables::{DirectoryRecord, Place, Snapshot, Writable};
 use super::{At, Found, IndexError, Observation, Row};
-use crate::model::{Batch, ContentHash, Entry, Kind, Position, Put, TreePath};
+use crate::model::{Batch, ContentHash, Delta, Entry, Kind, Position, Put, TreePath};
 use bytes::Bytes;
 use redb::ReadableTable;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -205,9 +205,10 @@ impl Writing<'_, '_> {
         for (place, inline) in std::mem::take(&mut self.puts) {
             let (Some(path), Some(row)) = (self.tables.path_of(&place)?, self.tables.row(&place)?) else { continue };
             let is_new = row.content_generation == self.generation;
-            let delta = if is_new { delta_of(self.tables, &place)? } else { None };
+            let (delta, data_bytes) = large_of(self.tables, &place, &row)?;
+            let delta = delta.filter(|_| is_new);
             let held_at = if is_new { self.held_at(&place, &row)? } else { None };
-            puts.push(Put { path, entry: row.entry, content_generation: row.content_generation, inline, held_at, delta });
+            puts.push(Put { path, entry: row.entry, content_generation: row.content_generation, inline, held_at, delta, data_bytes });
         }
         puts.sort_by(|one, next| one.path.cmp(&next.path));
         Ok(puts)
@@ -229,13 +230,16 @@ impl Writing<'_, '_> {
     }
 }
 
-/// The last delta of a large file.
-pub(super) fn delta_of<T>(tables: &super::tables::Tables<T>, place: &Place) -> Result<Option<crate::model::Delta>, IndexError>
+/// Of a large file its last delta, and how many bytes are not in blocks of zeros.
+pub(super) fn large_of<T>(tables: &super::tables::Tables<T>, place: &Place, row: &Row) -> Result<(Option<Delta>, Option<u64>), IndexError>
 where
     T: ReadableTable<&'static [u8], &'static [u8]>,
 {
-    let Some(value) = tables.blocks.get(place.key().as_slice())? else { return Ok(None) };
-    Ok(Blocks::decode(value.value())?.delta)
+    let Some((size_bytes, _)) = row.entry.file().filter(|(size_bytes, _)| *size_bytes >= LARGE_FILE_BYTES) else { return Ok((None, None)) };
+    let Some(value) = tables.blocks.get(place.key().as_slice())? else { return Ok((None, None)) };
+    let blocks = Blocks::decode(value.value())?;
+    let data_bytes = blocks.data_bytes(size_bytes);
+    Ok((blocks.delta, data_bytes))
 }
 
 fn is_same_content(one: &Entry, other: &Entry) -> bool {

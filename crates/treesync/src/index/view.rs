@@ -1,6 +1,7 @@
 //! The index as of one moment.
 
 use super::catch_up::{PART_MAX_BYTES, length_of};
+use super::commit::large_of;
 use super::tables::{DirectoryRecord, Place, ROOT, Snapshot};
 use super::{At, Identity, IndexError, Observation, Row};
 use crate::model::{ManifestPart, Position, Put, SourceId, TreePath};
@@ -240,12 +241,13 @@ impl Manifest {
         }
         let (mut puts, mut length) = (Vec::new(), 0);
         while length < PART_MAX_BYTES {
-            let Some((path, _, row)) = self.walk.next(&self.view.tables)? else {
+            let Some((path, place, row)) = self.walk.next(&self.view.tables)? else {
                 self.is_done = true;
                 break;
             };
+            let (_, data_bytes) = large_of(&self.view.tables, &place, &row)?;
             let Row { entry, content_generation, .. } = row;
-            let put = Put { path, entry, content_generation, inline: None, held_at: None, delta: None };
+            let put = Put { path, entry, content_generation, inline: None, held_at: None, delta: None, data_bytes };
             length += length_of(&put);
             puts.push(put);
         }

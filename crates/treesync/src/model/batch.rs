@@ -82,6 +82,8 @@ pub struct Put {
     pub held_at: Option<TreePath>,
     /// For a large file whose earlier bytes are known.
     pub delta: Option<Delta>,
+    /// Of a large file: at most so many of its bytes are not in blocks of zeros, which become holes. None: not known.
+    pub data_bytes: Option<u64>,
 }
 
 /// Changes after generation `from` up to and with `to`. Idempotent: it says states, not events.

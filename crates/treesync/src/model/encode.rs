@@ -171,6 +171,7 @@ impl From<&Put> for proto::Put {
             inline: put.inline.clone(),
             held_at: put.held_at.as_ref().map(|path| Bytes::copy_from_slice(path.as_bytes())),
             delta: put.delta.as_ref().map(Into::into),
+            data_bytes: put.data_bytes,
         }
     }
 }
@@ -188,9 +189,10 @@ impl TryFrom<proto::Put> for Put {
         if put.inline.as_ref().is_some_and(|bytes| Some(bytes.len() as u64) != size_bytes) {
             return Err(field("inline", &path, "not as long as the entry says"));
         }
+        let data_bytes = put.data_bytes.map(|bytes| bytes.min(size_bytes.unwrap_or(0)));
         let held_at = put.held_at.as_ref().map(self::path).transpose()?;
         let delta = put.delta.map(|message| delta(message, &path, size_bytes.unwrap_or(0))).transpose()?;
-        Ok(Self { path, entry, content_generation: put.content_generation, inline: put.inline, held_at, delta })
+        Ok(Self { path, entry, content_generation: put.content_generation, inline: put.inline, held_at, delta, data_bytes })
     }
 }
 

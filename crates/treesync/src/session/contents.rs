@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Cursor, Read, Write};
+use std::io::{self, Cursor, Read};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,7 +71,7 @@ enum Item {
     Gone,
 }
 
-/// A file without a name, only ever appended to.
+/// A file without a name; what is in it stays.
 struct Spool {
     file: Arc<File>,
     end_bytes: u64,
@@ -165,8 +165,14 @@ impl SharedContents {
             kept.spool = Some(Spool { file: Arc::new(nameless(&self.spool_directory)?), end_bytes: 0 });
         }
         let spool = kept.spool.as_mut().ok_or_else(|| io::Error::other("no spool"))?;
-        (&*spool.file).write_all(bytes)?;
-        spool.end_bytes += bytes.len() as u64;
+        let end_bytes = spool.end_bytes + bytes.len() as u64;
+        // Of a sparse file most comes as zeros; the spool leaves them as holes.
+        if bytes.iter().all(|byte| *byte == 0) {
+            spool.file.set_len(end_bytes)?;
+        } else {
+            spool.file.write_all_at(bytes, spool.end_bytes)?;
+        }
+        spool.end_bytes = end_bytes;
         let length_bytes = before_bytes + bytes.len() as u64;
         Ok(Item::Spooled { file: spool.file.clone(), offset_bytes: spool.end_bytes - length_bytes, length_bytes })
     }
@@ -179,7 +185,7 @@ impl SharedContents {
 /// A file that nobody else can open, and that is gone with its last descriptor.
 fn nameless(directory: &std::path::Path) -> io::Result<File> {
     use rustix::fs::{CWD, Mode, OFlags};
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::APPEND | OFlags::CLOEXEC;
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     Ok(File::from(rustix::fs::openat(CWD, directory, flags, Mode::RUSR | Mode::WUSR)?))
 }
 

@@ -211,7 +211,7 @@ mod tests {
         let mtime = Mtime { seconds: -1, nanoseconds: 999_999_999 };
         let entry = Entry { kind, mode: 0o644, uid: 0, gid: 0, mtime, link_target: Vec::new(), xattrs: Vec::new(), link_group: 0 };
         let path = TreePath::parse("a/b").expect("a good path");
-        let put = Put { path, entry, content_generation: 2, inline: Some(inline), held_at: None, delta: None };
+        let put = Put { path, entry, content_generation: 2, inline: Some(inline), held_at: None, delta: None, data_bytes: None };
         Batch { source: SourceId([1; 16]), epoch: 1, from: 1, to: 2, is_last_part: true, structure: Vec::new(), puts: vec![put] }
     }
 

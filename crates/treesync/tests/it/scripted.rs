@@ -23,7 +23,7 @@ pub(crate) fn path(text: &str) -> TreePath {
 pub(crate) fn put(text: &str, kind: Kind) -> Put {
     let mtime = Mtime::default();
     let entry = Entry { kind, mode: 0o644, uid: 0, gid: 0, mtime, link_target: Vec::new(), xattrs: Vec::new(), link_group: 0 };
-    Put { path: path(text), entry, content_generation: 1, inline: None, held_at: None, delta: None }
+    Put { path: path(text), entry, content_generation: 1, inline: None, held_at: None, delta: None, data_bytes: None }
 }
 
 pub(crate) fn file(bytes: &[u8]) -> Kind {

@@ -44,7 +44,15 @@ impl Source for Still {
             for visit in Walk::new(&root, TreePath::root()) {
                 let path = visit.map_err(refused)?.path;
                 if let Reading::Entry(entry, _) = root.lookup().read_entry(&path, &Rules::default()).map_err(refused)? {
-                    puts.push(Put { path, entry: *entry, content_generation: 1, inline: None, held_at: None, delta: None });
+                    puts.push(Put {
+                        path,
+                        entry: *entry,
+                        content_generation: 1,
+                        inline: None,
+                        held_at: None,
+                        delta: None,
+                        data_bytes: None,
+                    });
                 }
             }
             let count = puts.chunks(PART).count();

@@ -64,7 +64,7 @@ mod tests {
         let entry = Entry { kind, mode: 0o644, uid: 0, gid: 0, mtime: TIME, link_target: Vec::new(), xattrs: Vec::new(), link_group: 0 };
         let delta = Delta { base_size_bytes: 90, base_mtime: LATER, base_content_generation: 4, blocks: Vec::new() };
         let path = TreePath::parse("f").expect("a good path");
-        Put { path, entry, content_generation, inline: None, held_at: None, delta: Some(delta) }
+        Put { path, entry, content_generation, inline: None, held_at: None, delta: Some(delta), data_bytes: None }
     }
 
     fn stat(size_bytes: u64, mtime: Mtime) -> Stat {

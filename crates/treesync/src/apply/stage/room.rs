@@ -2,7 +2,7 @@
 
 use super::super::error::Problem;
 use super::super::plan::{Act, Bytes, Make, Plan};
-use crate::model::Batch;
+use crate::model::{Batch, Put};
 use crate::tree::{Filesystem, Root};
 
 /// What a name in a directory may need when the directory grows: a block and its share of an index block.
@@ -18,13 +18,13 @@ struct Need {
 }
 
 fn need(plan: &Plan, batch: &Batch, can_clone: bool) -> Need {
-    let size = |put: usize| batch.puts[put].entry.file().map_or(0, |(size_bytes, _)| size_bytes);
     let bytes = |make: &Make| match make {
-        Make::File { put, bytes: Bytes::Patch(_) } if can_clone => {
-            batch.puts[*put].delta.as_ref().map_or(0, |delta| delta.blocks.iter().map(|block| u64::from(block.length_bytes)).sum())
+        Make::File { put, bytes: Bytes::Patch(_) } => {
+            let patched = patched_bytes(&batch.puts[*put]);
+            if can_clone { patched } else { data_bytes(&batch.puts[*put]).saturating_add(patched) }
         }
         Make::File { bytes: Bytes::Local(_), .. } if can_clone => 0,
-        Make::File { put, .. } => size(*put),
+        Make::File { put, .. } => data_bytes(&batch.puts[*put]),
         _ => 0,
     };
     let is_inode = |make: &&Make| !matches!(make, Make::Link { .. } | Make::LinkStaged { .. });
@@ -34,10 +34,19 @@ fn need(plan: &Plan, batch: &Batch, can_clone: bool) -> Need {
     Need { bytes: staged.saturating_add(RESERVE_BYTES + names * PER_NAME_BYTES), inodes }
 }
 
+/// What a file takes on the disk: blocks of zeros become holes. A source that says too little fills the stage up, and
+/// what was staged is given back.
+fn data_bytes(put: &Put) -> u64 {
+    let size_bytes = put.entry.file().map_or(0, |(size_bytes, _)| size_bytes);
+    put.data_bytes.map_or(size_bytes, |data_bytes| data_bytes.min(size_bytes))
+}
+
+/// What a patch writes, blocks of zeros among it.
+fn patched_bytes(put: &Put) -> u64 {
+    put.delta.as_ref().map_or(0, |delta| delta.blocks.iter().map(|block| u64::from(block.length_bytes)).sum())
+}
+
 /// Compares the need with what `statvfs` says is free.
-///
-/// A file that is sparse at the source may need less than its size; it is refused all the same when its size does not
-/// fit, since it could be filled.
 ///
 /// # Errors
 /// There is not enough; both figures are named.

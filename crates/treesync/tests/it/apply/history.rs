@@ -182,8 +182,15 @@ impl Source {
             };
             self.since.insert(path.clone(), (bytes.0, bytes.1, since));
             if self.known.get(path) != Some(entry) || group(entry).is_some_and(|group| touched.contains(&group)) {
-                let put =
-                    Put { path: path.clone(), entry: entry.clone(), content_generation: since, inline: None, held_at: None, delta: None };
+                let put = Put {
+                    path: path.clone(),
+                    entry: entry.clone(),
+                    content_generation: since,
+                    inline: None,
+                    held_at: None,
+                    delta: None,
+                    data_bytes: None,
+                };
                 puts.push(put);
             }
         }

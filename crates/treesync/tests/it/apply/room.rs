@@ -1,13 +1,17 @@
 //! A full disk, or one without inodes: the copy stays as it is, and says what is missing.
 
 use super::scene::options;
+use crate::keeper::Keeper;
 use crate::stage::Tree;
 use crate::stage::images::{Image, ImageKind};
-use crate::stage::source::{FolderContents, assert_equal, batch, listing};
+use crate::stage::source::{FolderContents, NoContents, assert_equal, batch, listing};
 use std::io::Read;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use treesync::apply::{ContentError, Contents, Copy, CopyError, Problem};
-use treesync::model::Wanted;
+use treesync::model::{Position, Wanted};
+use treesync::publish::{PublishOptions, Publisher, Step};
 
 fn fill(mount: &Path) {
     let filler = mount.join(".treesync/filler");
@@ -98,4 +102,48 @@ fn an_ext4_without_inodes_is_left_as_it_is_and_goes_on_when_there_are_some() {
     std::fs::remove_dir_all(fillers).unwrap();
     copy.apply(&next, &FolderContents(&source.root())).unwrap();
     assert_equal(&source.root(), &image.root());
+}
+
+const MIB: u64 = 1 << 20;
+
+/// A source in memory with a file that has data in each of its first blocks of 1 MiB and is a hole from there on.
+fn sparse_source(size_mib: u64, data_mib: u64) -> Tree {
+    let source = Tree::within_memory();
+    let file = std::fs::File::create(source.at("sparse")).unwrap();
+    file.set_len(size_mib * MIB).unwrap();
+    for number in 0..data_mib {
+        file.write_all_at(&[7; 4096], number * MIB).unwrap();
+    }
+    source
+}
+
+#[test]
+fn a_sparse_file_that_is_larger_than_the_disk_needs_room_for_its_data_alone() {
+    let Some(image) = Image::new(ImageKind::Ext4, 24, &[]) else { return };
+    let source = sparse_source(100, 4);
+    let publisher = Arc::new(Publisher::start(source.folder(), PublishOptions::default()).unwrap());
+    let mut keeper = Keeper::new(Copy::open(image.root(), options(None)).unwrap(), publisher.clone());
+    keeper.follow(publisher.settle().unwrap());
+    assert_equal(&source.root(), &image.root());
+    // An edit in place, which is a patch where the copy cannot clone.
+    let file = std::fs::OpenOptions::new().write(true).open(source.at("sparse")).unwrap();
+    file.write_all_at(b"edited", 70 * MIB).unwrap();
+    drop(file);
+    keeper.follow(publisher.settle().unwrap());
+    assert_equal(&source.root(), &image.root());
+    let blocks = std::fs::metadata(image.path().join("sparse")).unwrap().blocks();
+    assert!(blocks * 512 < 8 * MIB, "{blocks} blocks of 512 bytes");
+}
+
+#[test]
+fn a_sparse_file_with_more_data_than_the_disk_has_room_for_is_refused_before_it_is_asked_for() {
+    let Some(image) = Image::new(ImageKind::Ext4, 24, &[]) else { return };
+    let source = sparse_source(100, 40);
+    let publisher = Publisher::start(source.folder(), PublishOptions::default()).unwrap();
+    let position = publisher.settle().unwrap();
+    let mut copy = Copy::open(image.root(), options(None)).unwrap();
+    let mut parts = publisher.subscribe(Some(Position { generation: 0, ..position })).unwrap();
+    let Some(Step::Batch(batch)) = parts.next(std::time::Duration::from_secs(10)).unwrap() else { panic!("changes") };
+    let error = copy.apply(&batch, &NoContents).unwrap_err();
+    assert!(matches!(error.problem, Problem::NoSpace { needed, .. } if needed > 40 * MIB && needed < 50 * MIB), "{error}");
 }

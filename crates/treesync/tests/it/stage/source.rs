@@ -109,7 +109,7 @@ impl BatchBuilder {
 
 fn put_of(root: &Root, at: &TreePath, generation: u64) -> Put {
     let Reading::Entry(entry, _) = root.lookup().read_entry(at, &open_rules()).unwrap() else { panic!("{at} does not travel") };
-    Put { path: at.clone(), entry: *entry, content_generation: generation, inline: None, held_at: None, delta: None }
+    Put { path: at.clone(), entry: *entry, content_generation: generation, inline: None, held_at: None, delta: None, data_bytes: None }
 }
 
 /// One line for each path of a folder, with everything that must be equal; hard links by the first of their names.
