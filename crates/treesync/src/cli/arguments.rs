@@ -194,6 +194,10 @@ pub(super) struct Verify {
     /// Make the copy equal. Nobody may subscribe with it meanwhile.
     #[arg(long)]
     pub(super) repair: bool,
+    /// Keep in FILE, outside of the copy, which bytes were read: the same command goes on from there after an end. Gone
+    /// when all is read.
+    #[arg(long, value_name = "FILE")]
+    pub(super) resume: Option<PathBuf>,
     #[command(flatten)]
     pub(super) travel: Travel,
     /// What the copy keeps for itself, as for subscribe.

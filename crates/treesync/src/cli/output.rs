@@ -118,6 +118,7 @@ pub(super) enum Event {
         source: Place,
         position: Option<Place>,
         differences: u64,
+        read_before: u64,
         is_repaired: bool,
     },
     Error {

@@ -15,10 +15,10 @@ use crate::verify::Level;
 use crate::wire::Client;
 
 pub(super) async fn verify(arguments: Verify, output: &Output) -> anyhow::Result<Outcome> {
-    let Verify { directory, against, level, repair, travel, preserve, tls } = arguments;
+    let Verify { directory, against, level, repair, resume, travel, preserve, tls } = arguments;
     let options = CopyOptions { rules: rules(travel, preserve)?.into(), adopt: repair, ..CopyOptions::default() };
     let client = Client::connect(&against, tls.files().as_ref()).await?;
-    let verifier = Verifier { directory: directory.clone(), options, level: Level::from(level) };
+    let verifier = Verifier { directory: directory.clone(), options, level: Level::from(level), progress: resume };
     let (findings, mut found) = mpsc::unbounded_channel();
     let verifying = verifier.run(&client, repair, findings);
     let copy = directory.display().to_string();
@@ -44,6 +44,7 @@ fn say(directory: &Path, level: Level, verdict: &Verdict, output: &Output) -> Ou
         source: verdict.source.into(),
         position: verdict.copy.map(Into::into),
         differences: verdict.differences,
+        read_before: verdict.read_before,
         is_repaired: verdict.is_repaired,
     });
     if verdict.differences == 0 || verdict.is_repaired { Outcome::Good } else { Outcome::Different }

@@ -10,7 +10,7 @@ use super::worker::{Fault, Open, Replica};
 use crate::apply::{ContentError, Contents, Copy, CopyError, CopyOptions, Problem};
 use crate::model::{Batch, ManifestPart, Position, Put, Wanted};
 use crate::tree::Root;
-use crate::verify::{Comparer, Finding, Repairer};
+use crate::verify::{Comparer, Finding, Progress, Repairer};
 
 /// Names that are removed from the trash before the copy looks whether it is wanted: some 10 ms on ext4 and XFS.
 const TRASH_AT_ONCE: usize = 500;
@@ -23,16 +23,18 @@ pub fn copy_at(directory: PathBuf, options: CopyOptions) -> Open {
         let root = Root::open(&directory).map_err(|error| failed(&error))?;
         let copy = Copy::open(root, options.clone()).map_err(|error| failed(&error))?;
         let adopt = options.adopt;
-        let (is_doubtful, with_content, reconciling) = (is_doubtful.clone(), None, None);
-        Ok(Box::new(Follower { copy, adopt, with_content, is_doubtful, reconciling }))
+        let is_doubtful = is_doubtful.clone();
+        Ok(Box::new(Follower { copy, adopt, comparer: None, progress: None, is_doubtful, reconciling: None }))
     })
 }
 
 pub(super) struct Follower {
     copy: Copy,
     adopt: bool,
-    /// Whether a comparison reads all bytes; when nobody says, it depends on what is known of the copy.
-    with_content: Option<bool>,
+    /// For the next comparison; without one, whether it reads all bytes depends on what is known of the copy.
+    comparer: Option<Comparer>,
+    /// What the last comparison read.
+    progress: Option<Progress>,
     /// Somebody else changed the copy, or it is to become one of another source: it has no position until it is compared
     /// with a manifest. Outlives the opening, since the marker does not know.
     is_doubtful: Arc<AtomicBool>,
@@ -41,8 +43,13 @@ pub(super) struct Follower {
 
 impl Follower {
     /// For one comparison.
-    pub(super) fn new(copy: Copy, adopt: bool, with_content: bool) -> Self {
-        Self { copy, adopt, with_content: Some(with_content), is_doubtful: Arc::default(), reconciling: None }
+    pub(super) fn new(copy: Copy, adopt: bool, comparer: Comparer) -> Self {
+        Self { copy, adopt, comparer: Some(comparer), progress: None, is_doubtful: Arc::default(), reconciling: None }
+    }
+
+    /// What the comparison that is done has read.
+    pub(super) fn take_progress(&mut self) -> Option<Progress> {
+        self.progress.take()
     }
 
     fn fault(&self, error: &CopyError) -> Fault {
@@ -76,7 +83,8 @@ impl Follower {
             self.check_source(&part.position)?;
             // Size and time tell enough of a copy that only was away for long.
             let is_trusted = self.copy.position().is_some() && !self.is_doubtful.load(Ordering::Relaxed);
-            self.reconciling = Some((Comparer::new(self.with_content.unwrap_or(!is_trusted)), Repairer::default()));
+            let comparer = self.comparer.take().unwrap_or_else(|| Comparer::new(!is_trusted));
+            self.reconciling = Some((comparer, Repairer::default()));
         }
         let Some((mut comparer, mut repairer)) = self.reconciling.take() else {
             return Err(Fault::Failed("the manifest does not begin with the root".to_owned()));
@@ -94,6 +102,7 @@ impl Follower {
         }
         if part.is_last_part {
             self.is_doubtful.store(false, Ordering::Relaxed);
+            self.progress = comparer.into_progress();
         } else {
             self.reconciling = Some((comparer, repairer));
         }

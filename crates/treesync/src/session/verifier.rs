@@ -12,7 +12,7 @@ use super::copy::Follower;
 use crate::apply::{Copy, CopyError, CopyOptions, MarkerState, read_marker};
 use crate::model::{ContentHash, ManifestPart, Position, TreePath};
 use crate::tree::{Root, TreeError};
-use crate::verify::{Comparer, Difference, Finding, Level, directory_digests, read_when_idle};
+use crate::verify::{Comparer, Difference, Finding, Level, Progress, directory_digests, read_when_idle};
 use crate::wire::{CallError, Client, Message};
 
 use super::worker::Fault;
@@ -28,6 +28,9 @@ pub struct Verifier {
     pub options: CopyOptions,
     /// How closely.
     pub level: Level,
+    /// Where it is kept what was read, outside of the copy: when the same is verified again after an end, files that have
+    /// not changed since are not read again. Removed when all is read. Only reading bytes takes so long.
+    pub progress: Option<PathBuf>,
 }
 
 /// What came of it.
@@ -39,6 +42,8 @@ pub struct Verdict {
     pub copy: Option<Position>,
     /// How many paths differ, or did before the repair. A marker that differs counts as one.
     pub differences: u64,
+    /// Files that an earlier run had read.
+    pub read_before: u64,
     /// Whether they were repaired; the copy is durably equal to the source at `source`, then.
     pub is_repaired: bool,
 }
@@ -58,6 +63,14 @@ pub enum VerifyError {
     /// The copy cannot be repaired.
     #[error(transparent)]
     Repair(#[from] Fault),
+    /// The progress cannot be kept there.
+    #[error("the progress of the comparison cannot be kept in {path}: {error}")]
+    Progress {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
     /// There is no thread for it.
     #[error("no thread for the comparison: {0}")]
     Thread(std::io::Error),
@@ -77,7 +90,7 @@ impl Verifier {
         let (source, copy) = (client.status().await?.position, self.marker());
         if self.level == Level::Marker && (!repair || copy.as_ref().is_ok_and(|copy| *copy == Some(source))) {
             let copy = copy?;
-            return Ok(Verdict { source, copy, differences: u64::from(copy != Some(source)), is_repaired: false });
+            return Ok(Verdict { source, copy, differences: u64::from(copy != Some(source)), read_before: 0, is_repaired: false });
         }
         if repair { self.repair(client, findings).await } else { self.compare(client, copy?, findings).await }
     }
@@ -85,6 +98,15 @@ impl Verifier {
     fn marker(&self) -> Result<Option<Position>, VerifyError> {
         let marker = read_marker(&Root::open(&self.directory)?)?;
         Ok(marker.filter(|marker| marker.state == MarkerState::Clean).map(|marker| marker.position))
+    }
+
+    /// What reads the bytes, if they are to be read.
+    fn progress(&self, root: &Root) -> Result<Option<Progress>, VerifyError> {
+        let kept_in = |path: &PathBuf| Progress::kept_in(path, root).map_err(|error| VerifyError::Progress { path: path.clone(), error });
+        if self.level != Level::Content {
+            return Ok(None);
+        }
+        Ok(Some(self.progress.as_ref().map_or_else(|| Ok(Progress::default()), kept_in)?))
     }
 
     async fn compare(
@@ -96,16 +118,22 @@ impl Verifier {
         let with_content = self.level == Level::Content;
         let root = Arc::new(Root::open(&self.directory)?);
         let (own_root, rules) = (root.clone(), self.options.rules.clone());
-        let walk = when_idle(move || directory_digests(&own_root, &rules, with_content));
+        let mut progress = self.progress(&root)?;
+        let walk = when_idle(move || {
+            let ours = directory_digests(&own_root, &rules, progress.as_mut());
+            (progress, ours)
+        });
         let (source, theirs) = digests(client, with_content).await?;
-        let ours = walk.await??;
+        let (mut progress, ours) = walk.await?;
+        let read_before = progress.as_ref().map_or(0, Progress::read_before);
+        let ours = ours?;
         let differing: BTreeSet<TreePath> =
             theirs.into_iter().filter(|(path, digest)| ours.get(path) != Some(digest)).map(|(path, _)| path).collect();
         let mut told = BTreeSet::new();
         let all: Vec<TreePath> = differing.iter().cloned().collect();
         for directories in all.chunks(DIRECTORIES_MAX) {
             let only: BTreeSet<TreePath> = directories.iter().cloned().collect();
-            let mut comparer = Comparer::within(with_content, only);
+            let mut comparer = Comparer::within(progress, only);
             let mut entries = client.compare(directories, with_content).await?;
             while let Some(message) = entries.next().await? {
                 let Message::Manifest(part) = message else { return Err(VerifyError::Answer("with digests, not entries")) };
@@ -118,6 +146,10 @@ impl Verifier {
                 (comparer, found) = looking.await?;
                 told.extend(found?.into_iter().map(|finding| (finding.path, finding.difference)));
             }
+            progress = comparer.into_progress();
+        }
+        if let Some(progress) = progress {
+            finished(progress);
         }
         if self.options.rules.keeps_nothing() {
             // A digest saw what single entries do not show: a file with one more name elsewhere.
@@ -131,15 +163,14 @@ impl Verifier {
             // The answer has the number; who wants the paths listens.
             drop(findings.send(Finding { path, difference }));
         }
-        Ok(Verdict { source, copy, differences, is_repaired: false })
+        Ok(Verdict { source, copy, differences, read_before, is_repaired: false })
     }
 
     async fn repair(self, client: &Client, findings: mpsc::UnboundedSender<Finding>) -> Result<Verdict, VerifyError> {
-        let with_content = self.level == Level::Content;
-        let (directory, options) = (self.directory.clone(), self.options.clone());
         let open = move || -> Result<Follower, VerifyError> {
-            let copy = Copy::open(Root::open(&directory)?, options)?;
-            Ok(Follower::new(copy, true, with_content))
+            let copy = Copy::open(Root::open(&self.directory)?, self.options.clone())?;
+            let comparer = Comparer::with_progress(self.progress(copy.root())?);
+            Ok(Follower::new(copy, true, comparer))
         };
         let mut follower = when_idle(open).await??;
         let mut messages = client.subscribe(None, "verify", &[]).await?;
@@ -161,11 +192,18 @@ impl Verifier {
             }
             durable?;
             if is_last {
-                return Ok(Verdict { source: position, copy: Some(position), differences, is_repaired: true });
+                let read_before = follower.take_progress().map_or(0, finished);
+                return Ok(Verdict { source: position, copy: Some(position), differences, read_before, is_repaired: true });
             }
         }
         Err(VerifyError::Answer("with half a manifest"))
     }
+}
+
+/// All is read. How many files an earlier run had read.
+fn finished(mut progress: Progress) -> u64 {
+    progress.finish();
+    progress.read_before()
 }
 
 /// Runs on a thread of its own, whose reads give way to everybody else's.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::Progress;
 use super::cursor::Cursor;
 use super::digest::LinkGroups;
 use crate::model::{Entry, Kind, Put, Rules, TreePath};
@@ -69,7 +70,8 @@ const READS_MAX: u32 = 3;
 pub struct Comparer {
     cursor: Cursor,
     ahead: Option<(TreePath, Stat)>,
-    with_content: bool,
+    /// None: files whose size and time agree are not read.
+    with_content: Option<Progress>,
     source_links: LinkGroups,
     copy_links: LinkGroups,
     /// Directories that are looked into; none: all.
@@ -79,14 +81,24 @@ pub struct Comparer {
 impl Comparer {
     /// At the root. With content, all files are read; without, only those whose size or time differ.
     pub fn new(with_content: bool) -> Self {
+        Self::with_progress(with_content.then(Progress::default))
+    }
+
+    /// At the root. With content, all files are read that the progress does not know.
+    pub fn with_progress(with_content: Option<Progress>) -> Self {
         let (source_links, copy_links) = (LinkGroups::default(), LinkGroups::default());
         Self { cursor: Cursor::default(), ahead: None, with_content, source_links, copy_links, only: None }
     }
 
     /// Looks only at these directories and what is directly in them. Of other paths, the manifest has only names of
     /// files with several.
-    pub fn within(with_content: bool, directories: BTreeSet<TreePath>) -> Self {
-        Self { only: Some(directories), ..Self::new(with_content) }
+    pub fn within(with_content: Option<Progress>, directories: BTreeSet<TreePath>) -> Self {
+        Self { only: Some(directories), ..Self::with_progress(with_content) }
+    }
+
+    /// Gives back what was read.
+    pub fn into_progress(self) -> Option<Progress> {
+        self.with_content
     }
 
     fn is_wanted(&self, path: &TreePath) -> bool {
@@ -184,7 +196,7 @@ impl Comparer {
             return Ok(Some(Difference::Kind));
         }
         for _ in 0..READS_MAX {
-            match read(path, stat, put, self.with_content, lookup, rules)? {
+            match read(path, stat, put, self.with_content.as_mut(), lookup, rules)? {
                 Reading::Entry(entry, after) => return Ok(self.judge(path, &entry, &after, put, rules)),
                 Reading::Absent => return Ok(Some(Difference::Missing)),
                 Reading::Skipped(_) => return Ok(Some(Difference::Kind)),
@@ -223,11 +235,20 @@ impl Comparer {
 }
 
 /// Reads a path as closely as it must be. Without content, a file whose size and time agree has the digest it should.
-fn read(path: &TreePath, stat: &Stat, put: &Put, with_content: bool, lookup: &mut Lookup<'_>, rules: &Rules) -> Result<Reading, TreeError> {
+fn read(
+    path: &TreePath,
+    stat: &Stat,
+    put: &Put,
+    with_content: Option<&mut Progress>,
+    lookup: &mut Lookup<'_>,
+    rules: &Rules,
+) -> Result<Reading, TreeError> {
     let is_trusted =
         matches!(put.entry.kind, Kind::File { size_bytes, .. } if size_bytes == stat.size_bytes && put.entry.mtime == stat.mtime);
-    if with_content || stat.kind != NodeKind::File || !is_trusted {
-        return lookup.read_entry(path, rules);
+    match with_content {
+        Some(progress) => return progress.read_entry(path, lookup, rules),
+        None if stat.kind != NodeKind::File || !is_trusted => return lookup.read_entry(path, rules),
+        None => {}
     }
     let (descriptor, stat) = match lookup.open_path(path) {
         Ok(opened) => opened,

@@ -28,4 +28,5 @@ mod source_model;
 mod stage;
 mod still;
 mod tree;
+mod verify_resume;
 mod wire;

@@ -109,7 +109,7 @@ impl World {
         let client = Client::connect(&self.served.address, None).await.unwrap();
         let (sender, mut findings) = mpsc::unbounded_channel();
         let options = CopyOptions { adopt: repair, ..CopyOptions::default() };
-        let verdict = Verifier { directory: copy.to_owned(), options, level }.run(&client, repair, sender).await.unwrap();
+        let verdict = Verifier { directory: copy.to_owned(), options, level, progress: None }.run(&client, repair, sender).await.unwrap();
         let mut found = Vec::new();
         while let Some(finding) = findings.recv().await {
             found.push((finding.path.to_string(), finding.difference));
