@@ -118,6 +118,7 @@ pub fn volume_seen(volume: &PoolVolume, cloud: Option<CloudVolume>, initialized:
     let spec = &volume.spec;
     let status = volume.status.clone().unwrap_or_default();
     let stored = status.cloud.unwrap_or_default();
+    let is_adopted = volume.annotations().contains_key(ANNOTATION_ADOPTS);
     VolumeSeen {
         key: key_of(volume),
         uid: Uid::new(volume.uid().unwrap_or_default()),
@@ -138,6 +139,7 @@ pub fn volume_seen(volume: &PoolVolume, cloud: Option<CloudVolume>, initialized:
         recorded: Recorded {
             volume: volume_id_of(volume),
             requested: stored.requested_time.map(|time| time.0),
+            adopted: volume.metadata.creation_timestamp.as_ref().filter(|_| is_adopted).map(|time| time.0),
             missing_since: stored.missing_since.map(|time| time.0),
             deletion_accepted: stored.state.as_deref() == Some(STATE_DELETING),
             modification: stored.modification.map(|last| Modification {

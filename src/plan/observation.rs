@@ -213,6 +213,8 @@ pub struct Recorded {
     pub volume: Option<VolumeId>,
     /// When it was asked for.
     pub requested: Option<Timestamp>,
+    /// When the object was made for an EBS volume that existed before it; its tags follow.
+    pub adopted: Option<Timestamp>,
     /// Since when EC2 does not list it.
     pub missing_since: Option<Timestamp>,
     /// Whether EC2 accepted its deletion.

@@ -18,6 +18,8 @@ const LONGEST_REST: SignedDuration = SignedDuration::from_mins(5);
 /// How long EC2 may take to make a volume before another takes its place. Source: Amazon EBS user guide, "Create an
 /// Amazon EBS volume": it is available within seconds; ten minutes are two orders of magnitude more.
 const CREATION_LIMIT: SignedDuration = SignedDuration::from_mins(10);
+/// How long the tags of an adopted volume may be on their way, and in a lagging read of EC2 after that.
+const TAGGING_LIMIT: SignedDuration = SignedDuration::from_mins(5);
 
 /// A volume and what it is.
 pub(super) struct Life<'a> {
@@ -147,7 +149,8 @@ fn delete_object(volume: &VolumeSeen) -> Action {
 /// Deletion in order: no claim, off the nodes, deleted in EC2, forgotten.
 ///
 /// It ends in any case: a volume that no longer carries our tags is not ours to delete, and one that EC2 denies to
-/// delete, or is still making after a long time, does not hold its pool for ever. These stay in EC2.
+/// delete, or is still making after a long time, does not hold its pool for ever. These stay in EC2. An adopted one gets
+/// our tags only after its object.
 fn deletion_step(pool: &PoolWanted, volume: &VolumeSeen, (observed, now): (Timestamp, Timestamp)) -> Option<Action> {
     if volume.claim.is_some() {
         return None;
@@ -164,7 +167,10 @@ fn deletion_step(pool: &PoolWanted, volume: &VolumeSeen, (observed, now): (Times
     match &volume.cloud {
         _ if keep_in_ec2 => Some(Action::RemoveVolumeFinalizer(volume.key.clone())),
         Some(cloud) if cloud.state == VolumeState::Deleted => Some(Action::RemoveVolumeFinalizer(volume.key.clone())),
-        Some(cloud) if !safety::carries_our_tags(pool, volume, cloud) => Some(Action::RemoveVolumeFinalizer(volume.key.clone())),
+        Some(cloud) if !safety::carries_our_tags(pool, volume, cloud) => {
+            let are_tags_awaited = volume.recorded.adopted.is_some_and(|adopted| age(observed, adopted) < TAGGING_LIMIT);
+            (!are_tags_awaited).then(|| Action::RemoveVolumeFinalizer(volume.key.clone()))
+        }
         Some(cloud) => {
             let proof = safety::may_delete_volume(pool, volume, cloud)?;
             Some(Action::DeleteVolume { key: volume.key.clone(), proof })

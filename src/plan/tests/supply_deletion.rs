@@ -178,3 +178,16 @@ fn a_pool_goes_although_its_source_and_its_zone_are_gone() {
     assert_eq!(words(&gone().plan()), ["delete snap-1"]);
     assert_eq!(words(&gone().snapshots([]).plan()), ["let the pool go"]);
 }
+
+#[test]
+fn an_adopted_volume_is_not_let_go_before_it_can_carry_our_tags() {
+    let adopted_before = |seconds: i64| {
+        let untagged = volume("web-0").ready().deleting().but(|volume| {
+            volume.cloud.as_mut().unwrap().tags.insert(TAG_VOLUME_UID.to_owned(), "of an object that is lost".to_owned());
+            volume.recorded.adopted = Some(at(NOW - seconds));
+        });
+        deleted("web").with([untagged]).plan()
+    };
+    assert_eq!(words(&adopted_before(1)), [""; 0], "else it would stay in EC2 for ever");
+    assert_eq!(words(&adopted_before(301)), ["let web-0 go"], "somebody has taken it from us");
+}
