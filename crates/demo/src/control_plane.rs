@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::account::{ACCESS_KEY_ID, Account, REGION, SECRET_ACCESS_KEY};
 use crate::http;
 use crate::programs::{built, ensure_root};
-use crate::stage::{CLUSTER, EC2_PORT, NAMESPACE, Report, SIMULATOR, clear, install_chart, untimed};
+use crate::stage::{CLUSTER, EC2_PORT, NAMESPACE, Report, SIMULATOR, clear, install_chart, make_namespace, untimed};
 
 /// The zone of the one Node object. Nothing runs on it: it says that the zone has nodes.
 pub const ZONE: &str = "us-east-1a";
@@ -57,8 +57,20 @@ impl ControlPlane {
         let node =
             json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node1", "labels": {"topology.kubernetes.io/zone": ZONE}}});
         plane.apply(&node.to_string()).await?;
-        install_chart(&plane.cluster, 1, &["--timeout", "60s"], &report).await?;
+        report("installing the chart with helm");
+        make_namespace(&plane.cluster).await?;
+        plane.install().await?;
         Ok(plane)
+    }
+
+    /// Installs the chart. Its pods never run, as there is no node for them.
+    pub async fn install(&self) -> Result<()> {
+        install_chart(&self.cluster, 1, &["--timeout", "60s"]).await
+    }
+
+    /// Uninstalls the chart: the service account of the controller goes, and with it what its process may do.
+    pub async fn uninstall(&self) -> Result<()> {
+        self.cluster.helm(&["uninstall", NAMESPACE, "--namespace", NAMESPACE, "--timeout", "60s"]).await.map(drop)
     }
 
     /// Starts the simulator with the account as it was; with `credentials`, policies are checked (see its README).

@@ -82,7 +82,9 @@ impl Stage {
         stage.cluster.load_image(&archive).await?;
         let in_image = [format!("agent.devDir={INSTANCE_FOLDER}/dev"), format!("agent.sysDir={INSTANCE_FOLDER}/sys")];
         let in_image: Vec<&str> = in_image.iter().flat_map(|value| ["--set", value]).collect();
-        install_chart(&stage.cluster, script.controllers, &[&in_image[..], &["--wait", "--timeout", "120s"]].concat(), &report).await?;
+        report("installing the chart with helm");
+        make_namespace(&stage.cluster).await?;
+        install_chart(&stage.cluster, script.controllers, &[&in_image[..], &["--wait", "--timeout", "120s"]].concat()).await?;
         Ok(stage)
     }
 
@@ -108,12 +110,16 @@ impl Stage {
     }
 }
 
-/// Installs the chart with values for the simulator on the gateway, and with more arguments for helm.
-pub(crate) async fn install_chart(cluster: &Cluster, controllers: u32, more: &[&str], report: &Report) -> Result<()> {
-    report("installing the chart with helm");
+/// Makes the namespace of the product, with the keys for EC2 in it.
+pub(crate) async fn make_namespace(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&["create", "namespace", NAMESPACE]).await?;
     let keys = [format!("--from-literal=access_key_id={ACCESS_KEY_ID}"), format!("--from-literal=secret_access_key={SECRET_ACCESS_KEY}")];
     cluster.kubectl(&["--namespace", NAMESPACE, "create", "secret", "generic", "aws", &keys[0], &keys[1]]).await?;
+    Ok(())
+}
+
+/// Installs the chart with values for the simulator on the gateway, and with more arguments for helm.
+pub(crate) async fn install_chart(cluster: &Cluster, controllers: u32, more: &[&str]) -> Result<()> {
     let chart = repository().join("charts/volume-dispatcher");
     let values = [
         format!("clusterName={CLUSTER}"),

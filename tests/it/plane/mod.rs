@@ -1,5 +1,7 @@
 //! The controller, as the process that it is, on a real API server and a simulated EC2 without disks: for what needs no pod.
 
+mod deletion;
+mod loss;
 mod scale;
 
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use demo::shared_snapshot::with_snapshot;
 use demo::{ControlPlane, Report, clear, wait};
 use ec2_sim::Profile;
 use jiff::Timestamp;
-use kube::api::{ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use volume_dispatcher::api::{PoolVolume, VolumePool};
@@ -78,6 +80,29 @@ impl Scene {
 
     fn volumes(&self) -> Api<PoolVolume> {
         Api::namespaced(self.client.clone(), SHOP)
+    }
+
+    /// Waits until a pool and its volumes are gone, in the cluster and in EC2.
+    async fn wait_for_end(&self, name: &str) -> Result<()> {
+        wait::until(&format!("nothing of {name} is left"), LIMIT, async || {
+            let pool = self.pools().get_opt(name).await?;
+            ensure!(pool.is_none(), "the pool says {:?}", pool.and_then(|pool| condition(&pool, "Ready")));
+            let (objects, volumes) = (self.volumes().list(&ListParams::default()).await?.items.len(), self.ids_in_ec2().await?);
+            ensure!(objects == 0 && volumes.is_empty(), "{objects} objects and {volumes:?} are left");
+            Ok(Some(()))
+        })
+        .await
+    }
+
+    /// Asks for the deletion of a pool, and waits until it gives this reason for not being ready; returns its words.
+    async fn delete_until(&self, name: &str, reason: &str) -> Result<String> {
+        self.pools().delete(name, &DeleteParams::default()).await?;
+        wait::until(&format!("{name} says {reason}"), LIMIT, async || {
+            let (_, found, message) = condition(&self.pools().get(name).await?, "Ready").context("it has no condition")?;
+            ensure!(found == reason, "it says {found}: {message}");
+            Ok(Some(message))
+        })
+        .await
     }
 
     /// Makes a pool of the snapshot.
