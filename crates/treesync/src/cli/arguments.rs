@@ -134,6 +134,9 @@ pub(super) struct Subscribe {
     /// Take over directories with files in them, or copies of another source: they are made equal to this source.
     #[arg(long)]
     pub(super) adopt: bool,
+    /// Tell of every path of a copy that another process changes, where the kernel says so.
+    #[arg(long)]
+    pub(super) watch_drift: bool,
     /// End when all copies are in sync.
     #[arg(long)]
     pub(super) once: bool,

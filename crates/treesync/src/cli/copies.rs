@@ -13,7 +13,10 @@ use super::output::{Event, Output};
 use super::{Outcome, asked_to_stop};
 use crate::apply::CopyOptions;
 use crate::model::{Position, RuleOptions, Rules};
-use crate::session::{Notice, Settings, copy_at, run};
+use crate::session::{Notice, Settings, copy_at, run, watched_copy_at};
+
+/// Paths of one event that are named; there may be thousands.
+const PATHS_SAID: usize = 20;
 
 /// The rules that arguments ask for.
 pub(super) fn rules(travel: Travel, preserve_on_copies: Vec<String>) -> anyhow::Result<Rules> {
@@ -22,11 +25,12 @@ pub(super) fn rules(travel: Travel, preserve_on_copies: Vec<String>) -> anyhow::
 }
 
 pub(super) async fn subscribe(arguments: Subscribe, output: &Output) -> anyhow::Result<Outcome> {
-    let Subscribe { from, directories, travel, preserve, adopt, once, spool, tls } = arguments;
+    let Subscribe { from, directories, travel, preserve, adopt, watch_drift, once, spool, tls } = arguments;
     let options = CopyOptions { rules: Arc::new(rules(travel, preserve)?), adopt, ..CopyOptions::default() };
     let mut copies = Vec::new();
     for directory in distinct(directories)? {
-        copies.push((directory.display().to_string(), copy_at(directory, options.clone())));
+        let open = if watch_drift { watched_copy_at } else { copy_at };
+        copies.push((directory.display().to_string(), open(directory, options.clone())));
     }
     let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("a name for the session")?;
     let count = copies.len();
@@ -95,6 +99,9 @@ fn event(notice: Notice) -> Event {
         Notice::Durable { copy, position } => Event::Durable { copy, position: position.into() },
         Notice::InSync { copy, position } => Event::CopyInSync { copy, position: position.into() },
         Notice::Behind { copy, problem, retry } => Event::Behind { copy, problem, retry_ms: retry_ms(retry) },
+        Notice::Drifted { copy, paths, total } => {
+            Event::Drifted { copy, paths: paths.iter().take(PATHS_SAID).map(ToString::to_string).collect(), total }
+        }
         Notice::Connected { address } => Event::Connected { address: address.to_string() },
         Notice::Disconnected { problem, retry } => Event::Disconnected { problem, retry_ms: retry_ms(retry) },
     }

@@ -31,12 +31,13 @@ pub(super) struct CopyLine {
     visible: Option<Place>,
     durable: Option<Place>,
     problem: Option<String>,
+    drift: Option<u64>,
 }
 
 impl From<CopyState> for CopyLine {
     fn from(state: CopyState) -> Self {
-        let CopyState { name, visible, durable, problem } = state;
-        Self { name, visible: visible.map(Into::into), durable: durable.map(Into::into), problem }
+        let CopyState { name, visible, durable, problem, drift } = state;
+        Self { name, visible: visible.map(Into::into), durable: durable.map(Into::into), problem, drift }
     }
 }
 
@@ -82,6 +83,12 @@ pub(super) enum Event {
         copy: String,
         problem: String,
         retry_ms: u64,
+    },
+    /// Others have changed paths of the copy; not all of them are named. None so far when the total is 0.
+    Drifted {
+        copy: String,
+        paths: Vec<String>,
+        total: u64,
     },
     Stopped,
     Receipt {
@@ -149,6 +156,10 @@ impl fmt::Display for Event {
             Self::Behind { copy, problem, retry_ms } => {
                 write!(f, "{copy} stays where it is: {problem}; next try in {:?}", Duration::from_millis(*retry_ms))
             }
+            Self::Drifted { copy, total: 0, .. } => write!(f, "{copy} is watched for changes that others make"),
+            Self::Drifted { copy, paths, total } => {
+                write!(f, "{copy}: another process changed {} ({total} paths so far); verify --repair brings them back", paths.join(", "))
+            }
             Self::Stopped => f.write_str("stopped"),
             Self::Receipt { .. } => self.fmt_receipt(f),
             Self::Done { what, position } => write!(f, "{what} at generation {}", position.generation),
@@ -199,6 +210,9 @@ impl fmt::Display for CopyLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let generation = |place: &Option<Place>| place.as_ref().map_or_else(|| "none".to_owned(), |place| place.generation.to_string());
         write!(f, "copy {}: visible {}, durable {}", self.name, generation(&self.visible), generation(&self.durable))?;
+        if let Some(drift) = self.drift.filter(|drift| *drift > 0) {
+            write!(f, ", {drift} paths changed by others")?;
+        }
         self.problem.as_ref().map_or(Ok(()), |problem| write!(f, ", behind: {problem}"))
     }
 }

@@ -33,6 +33,8 @@ pub struct FeedOptions {
     /// Leave the kernel's queue bounded (`fs.fanotify.max_queued_events`), so that it can overflow. Unbounded, the events
     /// that wait are charged to our memory, and the thread that takes them is quick.
     pub has_bounded_queue: bool,
+    /// Say nothing of what this process does itself, as on a copy that it keeps.
+    pub leaves_out_own: bool,
 }
 
 /// Why the kernel does not tell of changes here. Then the source is compared from time to time.
@@ -95,8 +97,9 @@ impl Feed {
         let doorbell = Arc::new(doorbell);
         let state = State { coalescer: Coalescer::new(options.windows), asked: 0, met: 0, is_stopping: false, events: 0 };
         let shared = Arc::new(Shared { state: Mutex::new(state), drained: Condvar::new(), started: Instant::now() });
-        let drain =
-            Drain { group: File::from(group), doorbell: doorbell.clone(), shared: shared.clone(), wake, reserved: reserved_identity(root) };
+        let own_process = options.leaves_out_own.then(|| std::process::id().cast_signed());
+        let (doorbell_of_drain, reserved) = (doorbell.clone(), reserved_identity(root));
+        let drain = Drain { group: File::from(group), doorbell: doorbell_of_drain, shared: shared.clone(), wake, reserved, own_process };
         let thread = std::thread::Builder::new().name("treesync-feed".to_owned()).spawn(move || drain.run());
         let thread = thread.map_err(|error| refused("clone", &error))?;
         Ok(Self { shared, doorbell, thread: Some(thread), root: own, root_path })
@@ -217,6 +220,8 @@ struct Drain {
     shared: Arc<Shared>,
     wake: Box<dyn Fn() + Send>,
     reserved: Option<Identity>,
+    /// Whose events are left out.
+    own_process: Option<i32>,
 }
 
 impl Drain {
@@ -281,6 +286,9 @@ impl Drain {
             if event.mask & libc::FAN_Q_OVERFLOW != 0 {
                 state.coalescer.add_everything();
                 is_news = true;
+            }
+            if self.own_process == Some(event.process) {
+                continue;
             }
             for (dirty, writer) in meaning(event, self.reserved.as_ref()) {
                 state.coalescer.add(dirty, writer, now);

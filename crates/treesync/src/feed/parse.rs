@@ -8,6 +8,8 @@ use crate::index::Identity;
 pub struct Event {
     /// `FAN_*` bits of what happened.
     pub mask: u64,
+    /// Of the process that did it; 0 for one that we cannot see.
+    pub process: i32,
     /// Names with their directories: one, or the old and the new one of a rename. `.` is the directory itself.
     pub names: Vec<(Identity, Vec<u8>)>,
     /// What it happened to, where the kernel says so.
@@ -61,7 +63,8 @@ pub fn parse(buffer: &[u8]) -> Result<Vec<Event>, ParseError> {
             return Err(ParseError::CutOff);
         }
         let (event, next) = rest.split_at_checked(length).ok_or(ParseError::CutOff)?;
-        let mut parsed = Event { mask: u64::from_ne_bytes(number(event, 8)?), ..Event::default() };
+        let (mask, process) = (u64::from_ne_bytes(number(event, 8)?), i32::from_ne_bytes(number(event, 20)?));
+        let mut parsed = Event { mask, process, ..Event::default() };
         parse_records(&event[metadata..], &mut parsed)?;
         events.push(parsed);
         rest = next;
@@ -148,7 +151,7 @@ mod tests {
     #[test]
     fn an_overflow_names_nothing() {
         let events = parse(&event(libc::FAN_Q_OVERFLOW, &[])).expect("parses");
-        assert_eq!(events, [Event { mask: libc::FAN_Q_OVERFLOW, ..Event::default() }]);
+        assert_eq!(events, [Event { mask: libc::FAN_Q_OVERFLOW, process: 77, ..Event::default() }]);
     }
 
     proptest! {

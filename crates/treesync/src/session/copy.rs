@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::contents::{FetchError, SharedContents};
+use super::drift::Drift;
 use super::worker::{Fault, Open, Replica};
 use crate::apply::{ContentError, Contents, Copy, CopyError, CopyOptions, Problem};
-use crate::model::{Batch, ManifestPart, Position, Put, Wanted};
+use crate::model::{Batch, ManifestPart, Position, Put, TreePath, Wanted};
 use crate::tree::Root;
 use crate::verify::{Comparer, Finding, Progress, Repairer};
 
@@ -17,6 +18,16 @@ const TRASH_AT_ONCE: usize = 500;
 
 /// Opens the copy at a directory whenever the session asks for it.
 pub fn copy_at(directory: PathBuf, options: CopyOptions) -> Open {
+    open_at(directory, options, false)
+}
+
+/// As [`copy_at`], and tells of every path that another process changes ([`super::Notice::Drifted`]). It is told, not
+/// undone: a comparison with repair does that. The rest of the filesystem that the copy is on costs some time as well.
+pub fn watched_copy_at(directory: PathBuf, options: CopyOptions) -> Open {
+    open_at(directory, options, true)
+}
+
+fn open_at(directory: PathBuf, options: CopyOptions, is_watched: bool) -> Open {
     let is_doubtful = Arc::new(AtomicBool::new(false));
     Box::new(move || {
         let failed = |error: &dyn std::fmt::Display| Fault::Failed(error.to_string());
@@ -24,7 +35,7 @@ pub fn copy_at(directory: PathBuf, options: CopyOptions) -> Open {
         let copy = Copy::open(root, options.clone()).map_err(|error| failed(&error))?;
         let adopt = options.adopt;
         let is_doubtful = is_doubtful.clone();
-        Ok(Box::new(Follower { copy, adopt, comparer: None, progress: None, is_doubtful, reconciling: None }))
+        Ok(Box::new(Follower { is_doubtful, is_watched, ..Follower::of(copy, adopt) }))
     })
 }
 
@@ -39,12 +50,20 @@ pub(super) struct Follower {
     /// with a manifest. Outlives the opening, since the marker does not know.
     is_doubtful: Arc<AtomicBool>,
     reconciling: Option<(Comparer, Repairer)>,
+    /// Whether to look for changes that others make.
+    is_watched: bool,
+    drift: Option<Drift>,
 }
 
 impl Follower {
     /// For one comparison.
     pub(super) fn new(copy: Copy, adopt: bool, comparer: Comparer) -> Self {
-        Self { copy, adopt, comparer: Some(comparer), progress: None, is_doubtful: Arc::default(), reconciling: None }
+        Self { comparer: Some(comparer), ..Self::of(copy, adopt) }
+    }
+
+    fn of(copy: Copy, adopt: bool) -> Self {
+        let is_doubtful = Arc::default();
+        Self { copy, adopt, comparer: None, progress: None, is_doubtful, reconciling: None, is_watched: false, drift: None }
     }
 
     /// What the comparison that is done has read.
@@ -103,6 +122,7 @@ impl Follower {
         if part.is_last_part {
             self.is_doubtful.store(false, Ordering::Relaxed);
             self.progress = comparer.into_progress();
+            self.drift.iter_mut().for_each(Drift::forget);
         } else {
             self.reconciling = Some((comparer, repairer));
         }
@@ -129,6 +149,16 @@ impl Replica for Follower {
 
     fn make_durable(&mut self) -> Result<(), Fault> {
         self.copy.make_durable().map_err(|error| self.fault(&error))
+    }
+
+    fn watch(&mut self, wake: Box<dyn Fn() + Send>) {
+        if self.is_watched {
+            self.drift = Drift::watch(self.copy.root(), wake);
+        }
+    }
+
+    fn drifted(&mut self) -> Option<(Vec<TreePath>, u64)> {
+        self.drift.as_mut()?.take(self.copy.rules())
     }
 
     /// Empties the trash.

@@ -6,6 +6,7 @@
 
 mod contents;
 mod copy;
+mod drift;
 mod lane;
 mod plan;
 mod supervisor;
@@ -13,7 +14,7 @@ mod verifier;
 mod worker;
 
 pub use contents::{FetchError, SharedContents};
-pub use copy::copy_at;
+pub use copy::{copy_at, watched_copy_at};
 pub use supervisor::{Notice, Settings, run};
 pub use verifier::{Verdict, Verifier, VerifyError};
 pub use worker::{Fault, Open, Replica};

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::lane::{Ended, Lane, MainLane};
 use super::plan::{CopyId, Group, back_off, groups};
 use super::worker::{Fault, NO_LANE, Open, Order, Said, Seat, start};
-use crate::model::Position;
+use crate::model::{Position, TreePath};
 use crate::wire::{Address, CallError, Client, CopyState, TlsFiles};
 
 /// How long copies that are open wait for those that are being opened, to share a stream from the start.
@@ -53,6 +53,9 @@ pub enum Notice {
     InSync { copy: String, position: Position },
     /// The copy stays where it is, serves that, and is tried again.
     Behind { copy: String, problem: String, retry: Duration },
+    /// Another process has changed these paths of the copy, or one of them as a part of all. `total` counts all since the
+    /// copy was opened or compared.
+    Drifted { copy: String, paths: Vec<TreePath>, total: u64 },
     /// A connection stands, and versions are agreed.
     Connected { address: Address },
     /// There is no connection; copies serve what they have.
@@ -107,7 +110,7 @@ pub async fn run(settings: Settings, notices: mpsc::UnboundedSender<Notice>, sto
     let (mut slots, mut threads) = (Vec::new(), Vec::new());
     for (id, (name, open)) in settings.copies.into_iter().enumerate() {
         let (seat, thread) = start(id, open, said.clone())?;
-        let state = CopyState { name, visible: None, durable: None, problem: None };
+        let state = CopyState { name, visible: None, durable: None, problem: None, drift: None };
         slots.push(Slot { seat, stage: Stage::Due(Instant::now()), failures: 0, state });
         threads.push(thread);
     }
@@ -276,6 +279,10 @@ impl Supervisor {
                 slot.state.problem = None;
                 (slot.state.visible, slot.state.durable) = (Some(position), Some(position));
                 Notice::InSync { copy, position }
+            }
+            Said::Drift { paths, total } => {
+                slot.state.drift = Some(total);
+                Notice::Drifted { copy, paths, total }
             }
             Said::Fault(fault) => {
                 self.faults.send_replace(());

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::contents::SharedContents;
 use super::plan::CopyId;
-use crate::model::{Batch, ManifestPart, Position};
+use crate::model::{Batch, ManifestPart, Position, TreePath};
 
 /// Orders that wait for a copy. Enough that a short delay of one copy does not delay the others; few enough that the
 /// bytes for them fit in memory.
@@ -35,6 +35,12 @@ pub trait Replica: Send {
     fn reconcile(&mut self, part: &ManifestPart, contents: &SharedContents) -> Result<(), Fault>;
     /// Makes all durable that was applied.
     fn make_durable(&mut self) -> Result<(), Fault>;
+    /// From now on looks for changes that others make, if it is to, and calls when there may be some.
+    fn watch(&mut self, _wake: Box<dyn Fn() + Send>) {}
+    /// What others have changed since this was asked last, and how many paths in all; none: nothing new.
+    fn drifted(&mut self) -> Option<(Vec<TreePath>, u64)> {
+        None
+    }
     /// Does a short piece of work that can wait, and that no reader sees; whether there is more of it.
     fn tidy(&mut self) -> bool {
         false
@@ -54,6 +60,8 @@ pub(super) enum Order {
     Reconcile { lane: u64, part: Arc<ManifestPart>, contents: Arc<SharedContents> },
     /// Say that all before is done.
     Tell(oneshot::Sender<()>),
+    /// Look whether others have changed the copy.
+    LookForDrift,
     /// Say that the copy is in sync when all before is done.
     InSync { lane: u64, position: Position },
 }
@@ -65,6 +73,11 @@ pub(super) enum Said {
     Visible(Position),
     Durable(Position),
     InSync(Position),
+    /// Paths that others have changed, and how many in all.
+    Drift {
+        paths: Vec<TreePath>,
+        total: u64,
+    },
     /// The copy is out of its lane and closed.
     Fault(Fault),
 }
@@ -95,8 +108,10 @@ pub(super) const NO_LANE: u64 = 0;
 pub(super) fn start(id: CopyId, open: Open, said: mpsc::UnboundedSender<(CopyId, Said)>) -> std::io::Result<(Seat, JoinHandle<()>)> {
     let (sender, orders) = mpsc::channel(ORDERS_AHEAD);
     let lane = Arc::new(AtomicU64::new(NO_LANE));
+    // A worker ends when nobody can give it orders but itself.
+    let own_orders = sender.downgrade();
     let seat = Seat { id, orders: sender, lane: lane.clone() };
-    let worker = Worker { id, open, said, orders, lane, replica: None, undurable: None };
+    let worker = Worker { id, open, said, orders, own_orders, lane, replica: None, undurable: None };
     let thread = std::thread::Builder::new().name(format!("treesync-copy-{id}")).spawn(move || worker.run())?;
     Ok((seat, thread))
 }
@@ -106,6 +121,7 @@ struct Worker {
     open: Open,
     said: mpsc::UnboundedSender<(CopyId, Said)>,
     orders: mpsc::Receiver<Order>,
+    own_orders: mpsc::WeakSender<Order>,
     lane: Arc<AtomicU64>,
     replica: Option<Box<dyn Replica>>,
     /// Applied, and perhaps lost by a loss of power.
@@ -122,6 +138,9 @@ impl Worker {
                 self.undurable = None;
                 self.say(Said::Fault(fault));
             }
+            if let Some((paths, total)) = self.replica.as_mut().and_then(|replica| replica.drifted()) {
+                self.say(Said::Drift { paths, total });
+            }
             while self.orders.is_empty() && self.replica.as_mut().is_some_and(|replica| replica.tidy()) {}
         }
         // Nobody waits for the answer any more; the copy is in order either way.
@@ -132,13 +151,17 @@ impl Worker {
         match order {
             Order::Open => {
                 self.replica = None;
-                let replica = (self.open)()?;
+                let mut replica = (self.open)()?;
+                let orders = self.own_orders.clone();
+                // A worker with many orders looks after each of them anyway.
+                replica.watch(Box::new(move || drop(orders.upgrade().map(|orders| orders.try_send(Order::LookForDrift)))));
                 self.say(Said::Opened(replica.position()));
                 self.replica = Some(replica);
                 Ok(())
             }
             Order::Apply { lane, batch, contents } => self.with(lane, |replica| replica.apply(&batch, &contents)),
             Order::Reconcile { lane, part, contents } => self.with(lane, |replica| replica.reconcile(&part, &contents)),
+            Order::LookForDrift => Ok(()),
             Order::Tell(done) => {
                 // Who asked may be gone.
                 done.send(()).ok();

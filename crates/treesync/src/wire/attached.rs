@@ -15,6 +15,8 @@ pub struct CopyState {
     pub durable: Option<Position>,
     /// Why it stays behind.
     pub problem: Option<String>,
+    /// Paths that another process changed since the copy was opened or compared; none when nobody looks for that.
+    pub drift: Option<u64>,
 }
 
 impl CopyState {
@@ -85,6 +87,7 @@ impl From<&CopyState> for proto::CopyState {
             visible: state.visible.as_ref().map(Into::into),
             durable: state.durable.as_ref().map(Into::into),
             problem: state.problem.clone().unwrap_or_default(),
+            drift: state.drift,
         }
     }
 }
@@ -98,6 +101,7 @@ impl TryFrom<proto::CopyState> for CopyState {
             visible: state.visible.map(TryInto::try_into).transpose()?,
             durable: state.durable.map(TryInto::try_into).transpose()?,
             problem: Some(state.problem).filter(|problem| !problem.is_empty()),
+            drift: state.drift,
         })
     }
 }
@@ -112,7 +116,7 @@ mod tests {
     }
 
     fn copy(name: &str, durable: u64) -> CopyState {
-        CopyState { name: name.to_owned(), visible: Some(at(durable)), durable: Some(at(durable)), problem: None }
+        CopyState { name: name.to_owned(), visible: Some(at(durable)), durable: Some(at(durable)), problem: None, drift: Some(3) }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod apply;
 mod certificates;
 mod copy_model;
 mod disk;
+mod drift;
 mod feed_filesystems;
 mod follower;
 mod hostile_bytes;

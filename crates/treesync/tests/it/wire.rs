@@ -104,7 +104,7 @@ async fn a_receipt_waits_until_each_attached_copy_has_the_change_durably() {
     let source = Scripted::default();
     let (_folder, _served, client) = unix(source).await;
     let _stream = client.subscribe(None, "host", &[]).await.expect("subscribed");
-    let copy = |name: &str, durable| CopyState { name: name.to_owned(), visible: Some(at(1)), durable, problem: None };
+    let copy = |name: &str, durable| CopyState { name: name.to_owned(), visible: Some(at(1)), durable, problem: None, drift: None };
     client.acknowledge("host", &[copy("/a", Some(at(1))), copy("/b", None)]).await.expect("noted");
     let early = client.push(&path("x"), false, Duration::ZERO).await.expect("pushed");
     assert!(!early.is_complete && early.copies.len() == 2 && early.position == at(1));
