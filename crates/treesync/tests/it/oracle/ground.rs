@@ -13,6 +13,7 @@ use tempfile::TempDir;
 pub(crate) enum Kind {
     Ext4,
     Xfs,
+    Btrfs,
     Tmpfs,
 }
 
@@ -29,6 +30,7 @@ impl Ground {
         let program = match kind {
             Kind::Ext4 => "mkfs.ext4",
             Kind::Xfs => "mkfs.xfs",
+            Kind::Btrfs => "mkfs.btrfs",
             Kind::Tmpfs => {
                 mount("treesync-test", &at, "tmpfs", MountFlags::empty(), None).unwrap();
                 return Self(folder);
