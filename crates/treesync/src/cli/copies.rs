@@ -13,7 +13,7 @@ use super::output::{Event, Output};
 use super::{Outcome, asked_to_stop};
 use crate::apply::CopyOptions;
 use crate::model::{Position, RuleOptions, Rules};
-use crate::session::{Notice, Settings, copy_at, run, watched_copy_at};
+use crate::session::{Notice, Session, Settings, copy_at, watched_copy_at};
 
 /// Paths of one event that are named; there may be thousands.
 const PATHS_SAID: usize = 20;
@@ -37,21 +37,15 @@ pub(super) async fn subscribe(arguments: Subscribe, output: &Output) -> anyhow::
     let jitter =
         || u32::try_from(RandomState::new().build_hasher().finish() >> 32).map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX));
     let (address, tls, session) = (from, tls.files(), uuid.trim().to_owned());
-    let settings = Settings { address, tls, session, copies, spool_directory: spool, jitter: Box::new(jitter) };
+    let settings = Settings { address, server_name: None, tls, session, copies, spool_directory: spool, jitter: Box::new(jitter) };
     let (sender, notices) = mpsc::unbounded_channel();
-    let ended = async {
-        tokio::select! {
-            stopped = asked_to_stop() => stopped,
-            () = tell(notices, count, once, output) => Ok(()),
-        }
+    let running = Session::start(settings, sender).context("cannot keep the copies in step")?;
+    let stopped = tokio::select! {
+        stopped = asked_to_stop() => stopped,
+        () = tell(notices, count, once, output) => Ok(()),
     };
-    let (mut stopped, mut result) = (None, None);
-    {
-        let stop = async { stopped = Some(ended.await) };
-        result.replace(run(settings, sender, stop).await);
-    }
-    stopped.transpose().context("cannot wait for signals")?;
-    result.transpose().context("cannot keep the copies in step")?;
+    running.stop().await.context("cannot keep the copies in step")?;
+    stopped.context("cannot wait for signals")?;
     output.say(&Event::Stopped);
     Ok(Outcome::Good)
 }

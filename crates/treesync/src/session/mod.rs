@@ -7,6 +7,7 @@
 mod contents;
 mod copy;
 mod drift;
+mod handle;
 mod lane;
 mod plan;
 mod supervisor;
@@ -15,6 +16,7 @@ mod worker;
 
 pub use contents::{FetchError, SharedContents};
 pub use copy::{copy_at, watched_copy_at};
-pub use supervisor::{Notice, Settings, run};
+pub use handle::{Session, SessionError};
+pub use supervisor::{Notice, Settings};
 pub use verifier::{Verdict, Verifier, VerifyError};
 pub use worker::{Fault, Open, Replica};

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::contents::SharedContents;
 use super::copy::Follower;
+use super::handle::SessionError;
 use crate::apply::{Copy, CopyError, CopyOptions, MarkerState, read_marker};
 use crate::model::{ContentHash, ManifestPart, Position, TreePath};
 use crate::tree::{Root, TreeError};
@@ -54,6 +55,9 @@ pub enum VerifyError {
     /// The publisher did not answer, or lied.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// The session of the copy does not give it.
+    #[error(transparent)]
+    Session(#[from] SessionError),
     /// The copy cannot be read.
     #[error(transparent)]
     Tree(#[from] TreeError),

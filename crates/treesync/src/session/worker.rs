@@ -58,6 +58,8 @@ pub(super) enum Order {
     Apply { lane: u64, batch: Arc<Batch>, contents: Arc<SharedContents> },
     /// Compare with a part of a manifest that came on a lane.
     Reconcile { lane: u64, part: Arc<ManifestPart>, contents: Arc<SharedContents> },
+    /// Make the copy durable and drop it; say when that is done.
+    Close(oneshot::Sender<()>),
     /// Say that all before is done.
     Tell(oneshot::Sender<()>),
     /// Look whether others have changed the copy.
@@ -93,6 +95,11 @@ pub(super) struct Seat {
 impl Seat {
     pub(super) fn is_in(&self, lane: u64) -> bool {
         self.lane.load(Ordering::Acquire) == lane
+    }
+
+    /// Takes the copy out of whatever lane it is in.
+    pub(super) fn leave(&self) {
+        self.lane.store(NO_LANE, Ordering::Release);
     }
 
     /// Moves the copy from one lane to another; false when it is not in the first, since others move copies too.
@@ -162,6 +169,13 @@ impl Worker {
             Order::Apply { lane, batch, contents } => self.with(lane, |replica| replica.apply(&batch, &contents)),
             Order::Reconcile { lane, part, contents } => self.with(lane, |replica| replica.reconcile(&part, &contents)),
             Order::LookForDrift => Ok(()),
+            Order::Close(closed) => {
+                let durable = self.make_durable();
+                (self.replica, self.undurable) = (None, None);
+                // Who asked may be gone.
+                closed.send(()).ok();
+                durable
+            }
             Order::Tell(done) => {
                 // Who asked may be gone.
                 done.send(()).ok();

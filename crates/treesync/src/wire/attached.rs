@@ -57,6 +57,13 @@ impl Attached {
         }
     }
 
+    /// Notes where all copies of a session are: those that are not named are attached no more.
+    pub fn replace(&mut self, session: &str, copies: Vec<CopyState>) -> bool {
+        let Some(known) = self.sessions.get_mut(session) else { return false };
+        known.copies.clear();
+        self.acknowledge(session, copies)
+    }
+
     /// Notes where copies are. False when the session has no stream open, or names too many copies.
     pub fn acknowledge(&mut self, session: &str, copies: Vec<CopyState>) -> bool {
         let Some(session) = self.sessions.get_mut(session) else { return false };

@@ -144,14 +144,14 @@ fn unheard(address: &Address, status: &Status) -> CallError {
     }
 }
 
-fn endpoint(address: &Address, tls: Option<&TlsFiles>) -> Result<Endpoint, CallError> {
+fn endpoint(address: &Address, server_name: Option<&str>, tls: Option<&TlsFiles>) -> Result<Endpoint, CallError> {
     let fail = |problem: String| CallError::Connect { address: address.clone(), problem };
     let endpoint = match (address, tls) {
         (Address::Unix(_), _) => Endpoint::from_shared(address.to_string()).map_err(|error| fail(causes(&error)))?,
         (Address::Tcp { .. }, None) => return Err(fail("TCP needs TLS: give a certificate, its key and an authority".to_owned())),
         (Address::Tcp { host, .. }, Some(files)) => {
             let (identity, authority) = read_tls(files).map_err(|error| fail(error.to_string()))?;
-            let config = ClientTlsConfig::new().identity(identity).ca_certificate(authority).domain_name(host);
+            let config = ClientTlsConfig::new().identity(identity).ca_certificate(authority).domain_name(server_name.unwrap_or(host));
             let endpoint = Endpoint::from_shared(format!("https://{address}")).map_err(|error| fail(causes(&error)))?;
             endpoint.tls_config(config).map_err(|error| fail(causes(&error)))?
         }
@@ -172,13 +172,25 @@ impl Client {
     /// # Errors
     /// When nobody listens, certificates are not trusted, or there is no version that both speak.
     pub async fn connect(address: &Address, tls: Option<&TlsFiles>) -> Result<Self, CallError> {
-        Self::connect_speaking(address, tls, Versions::OURS).await
+        Self::connect_named(address, None, tls).await
+    }
+
+    /// As [`Client::connect`], to an end whose certificate is for this name, which is not the host of its address.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect_named(address: &Address, server_name: Option<&str>, tls: Option<&TlsFiles>) -> Result<Self, CallError> {
+        Self::greet(address, endpoint(address, server_name, tls)?, Versions::OURS).await
     }
 
     /// As [`Client::connect`], for an end that speaks other versions than this program.
     pub async fn connect_speaking(address: &Address, tls: Option<&TlsFiles>, versions: Versions) -> Result<Self, CallError> {
+        Self::greet(address, endpoint(address, None, tls)?, versions).await
+    }
+
+    async fn greet(address: &Address, endpoint: Endpoint, versions: Versions) -> Result<Self, CallError> {
         let fail = |problem: String| CallError::Connect { address: address.clone(), problem };
-        let channel = endpoint(address, tls)?.connect().await.map_err(|error| fail(causes(&error)))?;
+        let channel = endpoint.connect().await.map_err(|error| fail(causes(&error)))?;
         let hello = with_deadline(versions.hello(), ANSWER);
         let reply = TreesyncClient::new(channel.clone()).hello(hello).await.map_err(|status| unheard(address, &status))?.into_inner();
         if !versions.contains(reply.version) {

@@ -58,7 +58,7 @@ impl<S> Hub<S> {
 
     pub(super) fn acknowledge(&self, session: &str, copies: Vec<CopyState>) -> bool {
         let mut is_known = false;
-        self.attached.send_modify(|attached| is_known = attached.acknowledge(session, copies));
+        self.attached.send_modify(|attached| is_known = attached.replace(session, copies));
         is_known
     }
 

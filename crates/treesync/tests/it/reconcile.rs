@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{Timespec, Timestamps, XattrFlags};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use treesync::apply::{CopyOptions, MarkerState, read_marker};
-use treesync::session::{Notice, Settings, Verdict, Verifier, copy_at, run};
+use treesync::session::{Notice, Session, Settings, Verdict, Verifier, copy_at};
 use treesync::tree::Root;
 use treesync::verify::{Difference, Level};
 use treesync::wire::{Address, Client};
@@ -74,20 +74,24 @@ impl World {
         path
     }
 
-    /// Subscribes until all copies are in sync; gives what was told.
-    async fn sync(&self, copies: &[&PathBuf], adopt: bool) -> Vec<Notice> {
-        let (sender, mut notices) = mpsc::unbounded_channel();
-        let (stop, stopped) = oneshot::channel::<()>();
+    fn session(&self, copies: &[&PathBuf], adopt: bool, notices: mpsc::UnboundedSender<Notice>) -> Session {
         let options = CopyOptions { adopt, ..CopyOptions::default() };
         let settings = Settings {
             address: self.served.address.clone(),
+            server_name: None,
             tls: None,
             session: "host".to_owned(),
             copies: copies.iter().map(|copy| (copy.display().to_string(), copy_at((*copy).clone(), options.clone()))).collect(),
             spool_directory: self.folder.path().to_owned(),
             jitter: Box::new(|| 0.0),
         };
-        let session = tokio::spawn(run(settings, sender, async { drop(stopped.await) }));
+        Session::start(settings, notices).unwrap()
+    }
+
+    /// Subscribes until all copies are in sync; gives what was told.
+    async fn sync(&self, copies: &[&PathBuf], adopt: bool) -> Vec<Notice> {
+        let (sender, mut notices) = mpsc::unbounded_channel();
+        let session = self.session(copies, adopt, sender);
         let (mut told, mut in_sync) = (Vec::new(), BTreeSet::new());
         while in_sync.len() < copies.len() {
             let notice = tokio::time::timeout(LONG, notices.recv()).await.unwrap_or_else(|_| panic!("not in sync: {told:?}")).unwrap();
@@ -100,8 +104,7 @@ impl World {
                 break;
             }
         }
-        drop(stop);
-        session.await.unwrap().unwrap();
+        session.stop().await.unwrap();
         told
     }
 
@@ -262,4 +265,34 @@ async fn files_of_somebody_else_are_refused_and_made_equal_only_when_adopted() {
     assert_eq!(std::fs::read_dir(&copy).unwrap().count(), 2, "nothing was touched");
     world.sync(&[&copy], true).await;
     rsync::assert_equal(&world.source(), &copy);
+}
+
+async fn in_sync(notices: &mut mpsc::UnboundedReceiver<Notice>) {
+    while !matches!(tokio::time::timeout(LONG, notices.recv()).await.unwrap().unwrap(), Notice::InSync { .. }) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_follows_is_verified_repaired_and_follows_on() {
+    if !can_run("a_copy_that_follows_is_verified_repaired_and_follows_on") {
+        return;
+    }
+    let world = World::new().await;
+    let copy = world.copy("copy");
+    let (sender, mut notices) = mpsc::unbounded_channel();
+    let session = world.session(&[&copy], false, sender);
+    in_sync(&mut notices).await;
+    std::fs::write(copy.join("top"), "spoilt").unwrap();
+    let name = copy.display().to_string();
+    for (repair, differences) in [(false, 1), (true, 1), (false, 0)] {
+        let verifier = Verifier { directory: copy.clone(), options: CopyOptions::default(), level: Level::Content, progress: None };
+        let (findings, _) = mpsc::unbounded_channel();
+        let verdict = session.verify(&name, verifier, repair, findings).await.unwrap();
+        assert_eq!((verdict.differences, verdict.is_repaired, verdict.copy), (differences, repair, Some(position())));
+        in_sync(&mut notices).await;
+    }
+    rsync::assert_equal(&world.source(), &copy);
+    session.remove(&name).await.unwrap();
+    let owned = treesync::apply::Copy::open(Root::open(&copy).unwrap(), CopyOptions::default());
+    assert!(owned.is_ok(), "nobody holds the copy any more: {:?}", owned.err());
+    session.stop().await.unwrap();
 }

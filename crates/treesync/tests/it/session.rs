@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use treesync::model::{Batch, ManifestPart, Position, TreePath, Wanted};
 use treesync::publish::Step;
-use treesync::session::{Fault, FetchError, Notice, Open, Replica, Settings, SharedContents, run};
+use treesync::session::{Fault, FetchError, Notice, Open, Replica, Session, SessionError, Settings, SharedContents};
 use treesync::wire::Address;
 
 use crate::scripted::{Scripted, at, batch, file, path, put};
@@ -103,24 +103,23 @@ impl Replica for Copy {
 
 struct Running {
     notices: mpsc::UnboundedReceiver<Notice>,
-    stop: oneshot::Sender<()>,
-    session: tokio::task::JoinHandle<()>,
+    session: Session,
 }
 
 impl Running {
     fn start(address: &Address, copies: &[&Copy]) -> Self {
         let (sender, notices) = mpsc::unbounded_channel();
-        let (stop, stopped) = oneshot::channel::<()>();
         let settings = Settings {
             address: address.clone(),
+            server_name: None,
             tls: None,
             session: "host".to_owned(),
             copies: copies.iter().enumerate().map(|(index, copy)| (format!("copy-{index}"), copy.open())).collect(),
             spool_directory: std::env::temp_dir(),
             jitter: Box::new(|| 0.0),
         };
-        let session = tokio::spawn(async move { run(settings, sender, async { drop(stopped.await) }).await.expect("ended in order") });
-        Self { notices, stop, session }
+        let session = Session::start(settings, sender).expect("started");
+        Self { notices, session }
     }
 
     async fn wait_for(&mut self, wanted: impl Fn(&Notice) -> bool) -> Vec<Notice> {
@@ -147,8 +146,7 @@ impl Running {
     }
 
     async fn stop(self) {
-        drop(self.stop);
-        tokio::time::timeout(LONG, self.session).await.expect("stops in time").expect("without a panic");
+        tokio::time::timeout(LONG, self.session.stop()).await.expect("stops in time").expect("ended in order");
     }
 }
 
@@ -292,14 +290,14 @@ async fn a_copy_that_cannot_be_opened_is_told_by_name_while_others_follow() {
     });
     let settings = Settings {
         address: served.address.clone(),
+        server_name: None,
         tls: None,
         session: "host".to_owned(),
         copies: vec![("good".to_owned(), Copy::at(1).open()), ("bad".to_owned(), bad)],
         spool_directory: std::env::temp_dir(),
         jitter: Box::new(|| 0.0),
     };
-    let (stop, stopped) = oneshot::channel::<()>();
-    let session = tokio::spawn(run(settings, sender, async { drop(stopped.await) }));
+    let session = Session::start(settings, sender).expect("started");
     let (mut is_synced, mut is_told) = (false, false);
     while !(is_synced && is_told && TRIES.load(Ordering::Relaxed) > 1) {
         match tokio::time::timeout(LONG, notices.recv()).await.expect("in time").expect("running") {
@@ -308,6 +306,69 @@ async fn a_copy_that_cannot_be_opened_is_told_by_name_while_others_follow() {
             _ => {}
         }
     }
-    drop(stop);
-    session.await.expect("without a panic").expect("ended in order");
+    session.stop().await.expect("ended in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_come_and_go_while_a_session_runs() {
+    let source = Scripted::default();
+    source.step(Step::InSync(at(1)));
+    let (_folder, served) = served(source.clone()).await;
+    let (first, second) = (Copy::at(1), Copy::at(1));
+    let mut running = Running::start(&served.address, &[&first]);
+    running.wait_for_sync(1, 1).await;
+    let taken = running.session.add("copy-0", second.open()).await;
+    assert_eq!(taken, Err(SessionError::Taken("copy-0".to_owned())));
+    running.session.add("late", second.open()).await.expect("added");
+    running.wait_for(|notice| matches!(notice, Notice::InSync { copy, .. } if copy == "late")).await;
+    running.session.remove("copy-0").await.expect("removed");
+    assert!(Arc::strong_count(&first.0) <= 2, "the copy is closed: the test has it, and what can open it may");
+    assert_eq!(running.session.remove("copy-0").await, Err(SessionError::Unknown("copy-0".to_owned())));
+    source.hold("file", b"new");
+    source.step(change(1, b"new"));
+    source.step(Step::InSync(at(2)));
+    running.wait_for(|notice| matches!(notice, Notice::InSync { copy, position } if copy == "late" && position.generation == 2)).await;
+    running.session.add("copy-0", first.open()).await.expect("comes back");
+    running.wait_for(|notice| matches!(notice, Notice::InSync { copy, position } if copy == "copy-0" && position.generation == 2)).await;
+    running.stop().await;
+    assert_eq!((first.state().position, second.state().position), (Some(at(2)), Some(at(2))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receipt_does_not_wait_for_a_copy_that_was_removed() {
+    let source = Scripted::default();
+    source.step(Step::InSync(at(0)));
+    let (_folder, served) = served(source.clone()).await;
+    let mut running = Running::start(&served.address, &[&Copy::at(0), &Copy::at(0)]);
+    running.wait_for_sync(2, 0).await;
+    running.session.remove("copy-1").await.expect("removed");
+    let client = treesync::wire::Client::connect(&served.address, None).await.expect("connected");
+    let names = loop {
+        let report = client.status().await.expect("told");
+        let names: Vec<String> = report.copies.into_iter().map(|copy| copy.name).collect();
+        if names.len() < 2 {
+            break names;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(names, ["copy-0"]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_is_redirected_to_another_publisher_and_goes_on_from_where_it_is() {
+    let (before, after) = (Scripted::default(), Scripted::default());
+    before.step(Step::InSync(at(1)));
+    after.hold("file", b"new");
+    after.step(change(1, b"new"));
+    after.step(Step::InSync(at(2)));
+    let ((_one, old), (_two, new)) = (served(before).await, served(after.clone()).await);
+    let copy = Copy::at(1);
+    let mut running = Running::start(&old.address, &[&copy]);
+    running.wait_for_sync(1, 1).await;
+    running.session.redirect(new.address.clone(), None).await.expect("redirected");
+    running.wait_for_sync(1, 2).await;
+    running.stop().await;
+    assert_eq!(after.asked_since(), [Some(at(1))], "only the rest is asked for");
+    assert_eq!(copy.state().files[&path("file")], b"new");
 }
