@@ -68,8 +68,11 @@ async fn tell(mut notices: mpsc::UnboundedReceiver<Notice>, count: usize, once: 
     let mut in_sync: BTreeMap<String, Position> = BTreeMap::new();
     let mut said = None;
     while let Some(notice) = notices.recv().await {
-        if let Notice::InSync { copy, position } = &notice {
-            in_sync.insert(copy.clone(), *position);
+        match &notice {
+            Notice::Opened { copy, .. } => drop(in_sync.remove(copy)),
+            // Nobody wants to read once a second that nothing happens.
+            Notice::InSync { copy, position } if in_sync.insert(copy.clone(), *position) == Some(*position) => continue,
+            _ => {}
         }
         output.say(&event(notice));
         let mut positions = in_sync.values();

@@ -93,6 +93,13 @@ impl Subscription {
         }
     }
 
+    /// Whether all that the publisher knows was handed out, and none of it is in doubt. One that polls knows of what was
+    /// before its last comparison, one that the kernel tells of what was before its last wait for quiet.
+    pub fn is_in_sync(&self) -> bool {
+        let state = self.shared.state();
+        self.is_in_sync && self.at == Some(state.position) && state.status.phase == Phase::Following
+    }
+
     fn step(&mut self) -> Result<Option<Step>, PublishError> {
         match &mut self.source {
             Source::CatchUp(catch_up) => {

@@ -54,7 +54,7 @@ pub enum Notice {
     Visible { copy: String, position: Position },
     /// A loss of power takes nothing up to here.
     Durable { copy: String, position: Position },
-    /// The copy has all that the source has; durable.
+    /// The copy has all that the source has; durable. Told again about once a second while that stays so.
     InSync { copy: String, position: Position },
     /// The copy stays where it is, serves that, and is tried again.
     Behind { copy: String, problem: String, retry: Duration },
@@ -429,10 +429,15 @@ impl Supervisor {
                 Notice::Durable { copy, position }
             }
             Said::InSync(position) => {
+                let is_repeated = slot.state.problem.is_none() && slot.state.durable == Some(position);
                 slot.failures = 0;
                 self.connection_failures = 0;
                 slot.state.problem = None;
                 (slot.state.visible, slot.state.durable) = (Some(position), Some(position));
+                if is_repeated {
+                    // The publisher knows.
+                    return self.tell(Notice::InSync { copy, position });
+                }
                 Notice::InSync { copy, position }
             }
             Said::Drift { paths, total } => {

@@ -23,6 +23,8 @@ type Stream<T> = ReceiverStream<Result<T, Status>>;
 const FRAMES_AHEAD: usize = 4;
 /// How often the thread of an idle stream looks whether its peer is still there.
 const IDLE: Duration = Duration::from_millis(200);
+/// How often an idle stream says that its peer is still in sync: with [`IDLE`], at least once a second.
+const HEARTBEAT: Duration = Duration::from_millis(800);
 /// A chunk of a file: large enough that its cost does not count, small enough to share a connection.
 pub(super) const CHUNK_BYTES: usize = 256 * 1024;
 /// How many files one call asks for at most.
@@ -128,11 +130,17 @@ fn invalid(error: impl ToString) -> Status {
 /// Sends steps until the peer or the source ends.
 fn follow<S: Source>(hub: &Hub<S>, steps: &mut dyn Steps, outlet: &Outlet<proto::Frame>) -> Result<(), Status> {
     let mut sequence = 0;
+    let mut in_sync: Option<(Position, Instant)> = None;
     while !outlet.is_closed() {
         if hub.is_closing() {
             return Err(Status::unavailable("the publisher is stopping"));
         }
-        let Some(step) = steps.next(IDLE).map_err(|error| refusal(&error))? else { continue };
+        let step = match (steps.next(IDLE).map_err(|error| refusal(&error))?, in_sync) {
+            (Some(step), _) => step,
+            (None, Some((position, at))) if at.elapsed() >= HEARTBEAT && steps.is_in_sync() => Step::InSync(position),
+            (None, _) => continue,
+        };
+        in_sync = if let Step::InSync(position) = &step { Some((*position, Instant::now())) } else { None };
         for frame in hub.encode(&step).iter() {
             outlet.put(proto::Frame { sequence, ..frame.clone() })?;
             sequence += 1;

@@ -25,6 +25,10 @@ pub trait Steps: Send {
     /// # Errors
     /// When the source has failed or is closed. There is nothing more.
     fn next(&mut self, timeout: Duration) -> Result<Option<Step>, SourceError>;
+    /// Whether the last step said that all is told, and that is still so.
+    fn is_in_sync(&self) -> bool {
+        false
+    }
 }
 
 /// How a source is.
@@ -68,6 +72,10 @@ impl From<PublishError> for SourceError {
 impl Steps for Subscription {
     fn next(&mut self, timeout: Duration) -> Result<Option<Step>, SourceError> {
         Ok(Subscription::next(self, timeout)?)
+    }
+
+    fn is_in_sync(&self) -> bool {
+        Subscription::is_in_sync(self)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use treesync::model::{ManifestPart, Wanted};
-use treesync::publish::Step;
+use treesync::publish::{DetectionWish, PublishOptions, Publisher, Step};
 use treesync::wire::{Address, CallError, Client, CopyState, Listening, Message, Piece, Source, TlsFiles, Versions};
 
 use crate::certificates::Authority;
@@ -231,4 +231,25 @@ async fn a_comparison_tells_digests_first_and_then_what_is_in_those_that_differ(
     let Some(Message::Manifest(part)) = entries.next().await.expect("true") else { panic!("no entries") };
     let names: Vec<String> = part.puts.iter().map(|put| put.path.to_string()).collect();
     assert_eq!((names, part.is_last_part), (vec!["b".to_owned(), "b/two".to_owned()], true));
+}
+
+#[tokio::test]
+async fn an_idle_stream_says_again_that_it_is_in_sync_until_the_publisher_ends() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = folder.path().join("source");
+    std::fs::create_dir(&source).expect("made");
+    let options = PublishOptions { detection: DetectionWish::Poll, ..PublishOptions::default() };
+    let publisher = Arc::new(Publisher::start(&source, options).expect("started"));
+    let served = Served::start(publisher.clone(), socket(folder.path()), None).await;
+    let client = Client::connect(&served.address, None).await.expect("connected");
+    let mut stream = client.subscribe(Some(publisher.position()), "host", &[]).await.expect("subscribed");
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        let message = tokio::time::timeout(LONG, stream.next()).await.expect("in time").expect("true");
+        if let Some(Message::InSync(position)) = message {
+            told.push(position);
+        }
+    }
+    assert!(told[1] == told[0] && told[2] == told[0] && told[0] == publisher.position(), "{told:?}");
+    served.stop().await;
 }
