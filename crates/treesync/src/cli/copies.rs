@@ -37,7 +37,16 @@ pub(super) async fn subscribe(arguments: Subscribe, output: &Output) -> anyhow::
     let jitter =
         || u32::try_from(RandomState::new().build_hasher().finish() >> 32).map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX));
     let (address, tls, session) = (from, tls.files(), uuid.trim().to_owned());
-    let settings = Settings { address, server_name: None, tls, session, copies, spool_directory: spool, jitter: Box::new(jitter) };
+    let settings = Settings {
+        address,
+        server_name: None,
+        source: String::new(),
+        tls,
+        session,
+        copies,
+        spool_directory: spool,
+        jitter: Box::new(jitter),
+    };
     let (sender, notices) = mpsc::unbounded_channel();
     let running = Session::start(settings, sender).context("cannot keep the copies in step")?;
     let stopped = tokio::select! {

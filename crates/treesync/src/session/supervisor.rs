@@ -32,6 +32,8 @@ pub struct Settings {
     pub address: Address,
     /// What the certificate of the publisher is for, where that is not the host of the address.
     pub server_name: Option<String>,
+    /// Which of the sources that are served there; empty: the only one.
+    pub source: String,
     /// For TCP.
     pub tls: Option<TlsFiles>,
     /// Names this session at the publisher; no other may have it at the same time.
@@ -90,6 +92,7 @@ struct Slot {
 pub(super) struct Supervisor {
     address: Address,
     server_name: Option<String>,
+    source: String,
     tls: Option<TlsFiles>,
     session: String,
     spool_directory: PathBuf,
@@ -123,6 +126,7 @@ impl Supervisor {
         let mut supervisor = Self {
             address: settings.address,
             server_name: settings.server_name,
+            source: settings.source,
             tls: settings.tls,
             session: settings.session,
             spool_directory: settings.spool_directory,
@@ -336,8 +340,9 @@ impl Supervisor {
     }
 
     fn connect(&mut self) {
-        let (address, server_name, tls) = (self.address.clone(), self.server_name.clone(), self.tls.clone());
-        self.connecting.spawn(async move { Client::connect_named(&address, server_name.as_deref(), tls.as_ref()).await });
+        let (address, server_name, source) = (self.address.clone(), self.server_name.clone(), self.source.clone());
+        let tls = self.tls.clone();
+        self.connecting.spawn(async move { Client::connect_named(&address, server_name.as_deref(), &source, tls.as_ref()).await });
     }
 
     fn connected(&mut self, connected: Result<Result<Client, CallError>, tokio::task::JoinError>) {

@@ -13,6 +13,7 @@ use super::attached::CopyState;
 use super::handshake::{VERSION_METADATA, Versions};
 use super::receive::{Messages, Reading};
 use super::server::{CONNECTION_WINDOW_BYTES, KEEP_ALIVE, KEEP_ALIVE_ANSWER, STREAM_WINDOW_BYTES, causes, read_tls};
+use super::sources::SOURCE_METADATA;
 use crate::model::proto::treesync_client::TreesyncClient;
 use crate::model::{DecodeError, Position, TreePath, Wanted, proto};
 
@@ -62,11 +63,17 @@ pub enum CallError {
 
 /// Adds the chosen version to each call.
 #[derive(Clone, Debug)]
-struct Spoken(MetadataValue<Ascii>);
+struct Spoken {
+    version: MetadataValue<Ascii>,
+    source: Option<MetadataValue<Ascii>>,
+}
 
 impl Interceptor for Spoken {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert(VERSION_METADATA, self.0.clone());
+        request.metadata_mut().insert(VERSION_METADATA, self.version.clone());
+        if let Some(source) = &self.source {
+            request.metadata_mut().insert(SOURCE_METADATA, source.clone());
+        }
         Ok(request)
     }
 }
@@ -172,24 +179,32 @@ impl Client {
     /// # Errors
     /// When nobody listens, certificates are not trusted, or there is no version that both speak.
     pub async fn connect(address: &Address, tls: Option<&TlsFiles>) -> Result<Self, CallError> {
-        Self::connect_named(address, None, tls).await
+        Self::connect_named(address, None, "", tls).await
     }
 
-    /// As [`Client::connect`], to an end whose certificate is for this name, which is not the host of its address.
+    /// As [`Client::connect`], to an end whose certificate is for `server_name` instead of the host of its address, for
+    /// one of several sources that it serves; the only one of an end that serves one has no name.
     ///
     /// # Errors
     /// As [`Client::connect`].
-    pub async fn connect_named(address: &Address, server_name: Option<&str>, tls: Option<&TlsFiles>) -> Result<Self, CallError> {
-        Self::greet(address, endpoint(address, server_name, tls)?, Versions::OURS).await
+    pub async fn connect_named(
+        address: &Address,
+        server_name: Option<&str>,
+        source: &str,
+        tls: Option<&TlsFiles>,
+    ) -> Result<Self, CallError> {
+        Self::greet(address, endpoint(address, server_name, tls)?, source, Versions::OURS).await
     }
 
     /// As [`Client::connect`], for an end that speaks other versions than this program.
     pub async fn connect_speaking(address: &Address, tls: Option<&TlsFiles>, versions: Versions) -> Result<Self, CallError> {
-        Self::greet(address, endpoint(address, None, tls)?, versions).await
+        Self::greet(address, endpoint(address, None, tls)?, "", versions).await
     }
 
-    async fn greet(address: &Address, endpoint: Endpoint, versions: Versions) -> Result<Self, CallError> {
+    async fn greet(address: &Address, endpoint: Endpoint, source: &str, versions: Versions) -> Result<Self, CallError> {
         let fail = |problem: String| CallError::Connect { address: address.clone(), problem };
+        let named = |source: &str| source.parse().map_err(|_| fail(format!("the name of source {source:?} is no plain text")));
+        let source = Some(source).filter(|source| !source.is_empty()).map(named).transpose()?;
         let channel = endpoint.connect().await.map_err(|error| fail(causes(&error)))?;
         let hello = with_deadline(versions.hello(), ANSWER);
         let reply = TreesyncClient::new(channel.clone()).hello(hello).await.map_err(|status| unheard(address, &status))?.into_inner();
@@ -197,7 +212,7 @@ impl Client {
             let problem = format!("it chose version {}, which this end does not speak", reply.version);
             return Err(CallError::Refused { address: address.clone(), problem });
         }
-        let calls = TreesyncClient::with_interceptor(channel, Spoken(MetadataValue::from(reply.version)));
+        let calls = TreesyncClient::with_interceptor(channel, Spoken { version: MetadataValue::from(reply.version), source });
         Ok(Self { calls, address: address.clone() })
     }
 

@@ -11,6 +11,7 @@ mod receive;
 mod server;
 mod service;
 mod source;
+mod sources;
 
 pub use address::{Address, AddressError, TlsFiles};
 pub use attached::{Attached, CopyState};
@@ -20,3 +21,4 @@ pub use handshake::{Refused, Versions};
 pub use receive::{Messages, Piece, Reading};
 pub use server::{Listening, ServeError};
 pub use source::{Source, SourceError, SourceStatus, Steps};
+pub use sources::{Anybody, Authorize, Call, Peer, Sources};

@@ -14,9 +14,9 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use super::address::{Address, TlsFiles};
 use super::handshake::Versions;
-use super::hub::Hub;
 use super::service::Service;
 use super::source::Source;
+use super::sources::{Anybody, Authorize, Sources};
 use crate::model::proto::treesync_server::TreesyncServer;
 
 /// How often an idle connection is tried, so that a peer behind a dead link is not waited for.
@@ -73,7 +73,7 @@ pub(super) fn read_tls(files: &TlsFiles) -> Result<(Identity, Certificate), Serv
 
 /// A server that listens already, so that its address can be told before the first peer comes.
 pub struct Listening<S> {
-    hub: Arc<Hub<S>>,
+    sources: Sources<S>,
     router: Router,
     listener: Listener,
     address: Address,
@@ -91,7 +91,21 @@ impl<S: Source> Listening<S> {
     /// # Errors
     /// When the address is taken or not ours, a TLS file is missing or broken, or TCP is asked for without TLS.
     pub async fn bind(source: S, address: Address, tls: Option<&TlsFiles>) -> Result<Self, ServeError> {
-        let hub = Arc::new(Hub::new(source));
+        let sources = Sources::default();
+        sources.add("", source);
+        Self::bind_sources(sources, Arc::new(Anybody), address, tls).await
+    }
+
+    /// As [`Listening::bind`], for sources that come and go, each call allowed or not by `authorize`.
+    ///
+    /// # Errors
+    /// As [`Listening::bind`].
+    pub async fn bind_sources(
+        sources: Sources<S>,
+        authorize: Arc<dyn Authorize>,
+        address: Address,
+        tls: Option<&TlsFiles>,
+    ) -> Result<Self, ServeError> {
         let fail = |problem: String| ServeError::Listen { address: address.clone(), problem };
         let mut server = Server::builder()
             .http2_keepalive_interval(Some(KEEP_ALIVE))
@@ -111,8 +125,8 @@ impl<S: Source> Listening<S> {
                 (Listener::Tcp(listener), Address::Tcp { host: host.clone(), port })
             }
         };
-        let router = server.add_service(TreesyncServer::new(Service::new(hub.clone(), Versions::OURS)));
-        Ok(Self { hub, router, listener, address: bound })
+        let router = server.add_service(TreesyncServer::new(Service::new(sources.clone(), authorize, Versions::OURS)));
+        Ok(Self { sources, router, listener, address: bound })
     }
 
     /// Where it listens, with the port that the kernel chose.
@@ -125,7 +139,7 @@ impl<S: Source> Listening<S> {
     /// # Errors
     /// When the listener fails.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self { hub, router, listener, address } = self;
+        let Self { sources, router, listener, address } = self;
         let (told, listen) = tokio::sync::oneshot::channel::<()>();
         let ended = async { drop(listen.await) };
         let serving = async {
@@ -139,7 +153,7 @@ impl<S: Source> Listening<S> {
         let served = tokio::select! {
             served = &mut serving => served.map_err(failed),
             () = stop => {
-                hub.close();
+                sources.close();
                 drop(told);
                 tokio::time::timeout(GRACE, serving).await.unwrap_or(Ok(())).map_err(failed)
             }

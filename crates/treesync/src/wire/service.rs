@@ -14,6 +14,7 @@ use super::comparison::Comparison;
 use super::handshake::{VERSION_METADATA, Versions, program};
 use super::hub::Hub;
 use super::source::{Source, SourceError, Steps};
+use super::sources::{Authorize, Call, Sources};
 use crate::model::{Position, TreePath, Wanted, proto};
 use crate::publish::{Changed, Step};
 
@@ -36,20 +37,29 @@ const WAIT_MAX: Duration = Duration::from_mins(10);
 
 /// What each call of the protocol does. Shared by all connections.
 pub(super) struct Service<S> {
-    hub: Arc<Hub<S>>,
+    sources: Sources<S>,
+    authorize: Arc<dyn Authorize>,
     versions: Versions,
 }
 
+/// The source that a call is for.
+struct Asked<S> {
+    hub: Arc<Hub<S>>,
+}
+
 impl<S: Source> Service<S> {
-    pub(super) fn new(hub: Arc<Hub<S>>, versions: Versions) -> Self {
-        Self { hub, versions }
+    pub(super) fn new(sources: Sources<S>, authorize: Arc<dyn Authorize>, versions: Versions) -> Self {
+        Self { sources, authorize, versions }
     }
 
-    /// The message of a call whose peer has shaken hands.
-    fn checked<T>(&self, request: Request<T>) -> Result<T, Status> {
+    /// The message of a call whose peer has shaken hands and may ask that, and the source that it asks.
+    fn checked<T>(&self, request: Request<T>, call: Call) -> Result<(T, Asked<S>), Status> {
         let said = request.metadata().get(VERSION_METADATA).and_then(|value| value.to_str().ok()?.parse().ok());
         match said {
-            Some(version) if self.versions.contains(version) => Ok(request.into_inner()),
+            Some(version) if self.versions.contains(version) => {
+                let hub = self.sources.of(&request, &*self.authorize, call)?;
+                Ok((request.into_inner(), Asked { hub }))
+            }
             _ => Err(Status::failed_precondition(format!(
                 "the call has no {VERSION_METADATA} that this end ({}) speaks; it speaks {} to {}: say Hello first",
                 program(),
@@ -58,7 +68,9 @@ impl<S: Source> Service<S> {
             ))),
         }
     }
+}
 
+impl<S: Source> Asked<S> {
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&S) -> Result<T, SourceError> + Send + 'static) -> Result<T, Status> {
         let hub = self.hub.clone();
         let done = tokio::task::spawn_blocking(move || work(&hub.source)).await;
@@ -195,11 +207,11 @@ impl<S: Source> proto::treesync_server::Treesync for Service<S> {
     }
 
     async fn subscribe(&self, request: Request<proto::SubscribeRequest>) -> Result<Response<Self::SubscribeStream>, Status> {
-        let proto::SubscribeRequest { since, session, copies } = self.checked(request)?;
+        let (proto::SubscribeRequest { since, session, copies }, asked) = self.checked(request, Call::Follow)?;
         let since: Option<Position> = since.map(TryInto::try_into).transpose().map_err(invalid)?;
         let copies: Vec<CopyState> = copies.into_iter().map(TryInto::try_into).collect::<Result<_, _>>().map_err(invalid)?;
-        let joined = Hub::join(&self.hub, session, copies);
-        self.stream(move |hub, outlet| {
+        let joined = Hub::join(&asked.hub, session, copies);
+        asked.stream(move |hub, outlet| {
             let _joined = joined;
             let mut steps = hub.source.subscribe(since).map_err(|error| refusal(&error))?;
             follow(hub, steps.as_mut(), outlet)
@@ -207,21 +219,21 @@ impl<S: Source> proto::treesync_server::Treesync for Service<S> {
     }
 
     async fn acknowledge(&self, request: Request<proto::AcknowledgeRequest>) -> Result<Response<proto::AcknowledgeReply>, Status> {
-        let proto::AcknowledgeRequest { session, copies } = self.checked(request)?;
+        let (proto::AcknowledgeRequest { session, copies }, asked) = self.checked(request, Call::Follow)?;
         let copies: Vec<CopyState> = copies.into_iter().map(TryInto::try_into).collect::<Result<_, _>>().map_err(invalid)?;
-        if !self.hub.acknowledge(&session, copies) {
+        if !asked.hub.acknowledge(&session, copies) {
             return Err(Status::failed_precondition(format!("session {session:?} has no stream open, or too many copies")));
         }
         Ok(Response::new(proto::AcknowledgeReply {}))
     }
 
     async fn read(&self, request: Request<proto::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        let wanted = self.checked(request)?.wanted;
+        let (proto::ReadRequest { wanted }, asked) = self.checked(request, Call::Follow)?;
         if wanted.len() > WANTED_MAX {
             return Err(invalid(format!("{} files are asked for in one call; at most {WANTED_MAX}", wanted.len())));
         }
         let wanted: Vec<Wanted> = wanted.into_iter().map(TryInto::try_into).collect::<Result<_, _>>().map_err(invalid)?;
-        self.stream(move |hub, outlet| {
+        asked.stream(move |hub, outlet| {
             for (index, wanted) in (0..).zip(&wanted) {
                 match hub.source.open(wanted).map_err(|error| refusal(&error))? {
                     Some(mut reader) => send_file(reader.as_mut(), wanted, index, outlet)?,
@@ -233,11 +245,11 @@ impl<S: Source> proto::treesync_server::Treesync for Service<S> {
     }
 
     async fn compare(&self, request: Request<proto::CompareRequest>) -> Result<Response<Self::CompareStream>, Status> {
-        let request = self.checked(request)?;
+        let (request, asked) = self.checked(request, Call::Follow)?;
         let paths = request.directories.iter().map(|path| TreePath::parse(path.to_vec()));
         let directories = paths.collect::<Result<_, _>>().map_err(invalid)?;
         let mut comparison = Comparison::new(directories, request.with_content);
-        self.stream(move |hub, outlet| {
+        asked.stream(move |hub, outlet| {
             let mut steps = hub.source.subscribe(None).map_err(|error| refusal(&error))?;
             while !outlet.is_closed() && !hub.is_closing() {
                 match steps.next(IDLE).map_err(|error| refusal(&error))? {
@@ -257,39 +269,39 @@ impl<S: Source> proto::treesync_server::Treesync for Service<S> {
     }
 
     async fn push(&self, request: Request<proto::ChangeRequest>) -> Result<Response<proto::Receipt>, Status> {
-        let request = self.checked(request)?;
+        let (request, asked) = self.checked(request, Call::Change)?;
         let (path, is_dry_run) = (TreePath::parse(request.path.to_vec()).map_err(invalid)?, request.is_dry_run);
-        let changed = self.blocking(move |source| source.push(&path, is_dry_run)).await?;
-        Ok(Response::new(self.receipt(changed, &request).await))
+        let changed = asked.blocking(move |source| source.push(&path, is_dry_run)).await?;
+        Ok(Response::new(asked.receipt(changed, &request).await))
     }
 
     async fn delete(&self, request: Request<proto::ChangeRequest>) -> Result<Response<proto::Receipt>, Status> {
-        let request = self.checked(request)?;
+        let (request, asked) = self.checked(request, Call::Change)?;
         let (path, is_dry_run) = (TreePath::parse(request.path.to_vec()).map_err(invalid)?, request.is_dry_run);
         if path.is_root() {
             return Err(invalid("the root of the tree cannot be deleted; name a path in it"));
         }
-        let changed = self.blocking(move |source| source.delete(&path, is_dry_run)).await?;
-        Ok(Response::new(self.receipt(changed, &request).await))
+        let changed = asked.blocking(move |source| source.delete(&path, is_dry_run)).await?;
+        Ok(Response::new(asked.receipt(changed, &request).await))
     }
 
     async fn checkpoint(&self, request: Request<proto::CheckpointRequest>) -> Result<Response<proto::CheckpointReply>, Status> {
-        self.checked(request)?;
-        let position = self.blocking(S::checkpoint).await?;
+        let (_, asked) = self.checked(request, Call::Maintain)?;
+        let position = asked.blocking(S::checkpoint).await?;
         Ok(Response::new(proto::CheckpointReply { position: Some((&position).into()) }))
     }
 
     async fn rescan(&self, request: Request<proto::RescanRequest>) -> Result<Response<proto::RescanReply>, Status> {
-        self.checked(request)?;
-        let position = self.blocking(S::rescan).await?;
+        let (_, asked) = self.checked(request, Call::Maintain)?;
+        let position = asked.blocking(S::rescan).await?;
         Ok(Response::new(proto::RescanReply { position: Some((&position).into()) }))
     }
 
     async fn status(&self, request: Request<proto::StatusRequest>) -> Result<Response<proto::StatusReply>, Status> {
-        self.checked(request)?;
-        let status = self.blocking(|source| Ok(source.status())).await?;
+        let (_, asked) = self.checked(request, Call::Status)?;
+        let status = asked.blocking(|source| Ok(source.status())).await?;
         let details = status.details.into_iter().map(|(name, value)| proto::Field { name, value }).collect();
-        let copies = self.hub.copies().iter().map(Into::into).collect();
+        let copies = asked.hub.copies().iter().map(Into::into).collect();
         Ok(Response::new(proto::StatusReply { position: Some((&status.position).into()), state: status.state, details, copies }))
     }
 }

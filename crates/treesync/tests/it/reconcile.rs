@@ -79,6 +79,7 @@ impl World {
         let settings = Settings {
             address: self.served.address.clone(),
             server_name: None,
+            source: String::new(),
             tls: None,
             session: "host".to_owned(),
             copies: copies.iter().map(|copy| (copy.display().to_string(), copy_at((*copy).clone(), options.clone()))).collect(),

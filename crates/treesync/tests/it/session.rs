@@ -112,6 +112,7 @@ impl Running {
         let settings = Settings {
             address: address.clone(),
             server_name: None,
+            source: String::new(),
             tls: None,
             session: "host".to_owned(),
             copies: copies.iter().enumerate().map(|(index, copy)| (format!("copy-{index}"), copy.open())).collect(),
@@ -291,6 +292,7 @@ async fn a_copy_that_cannot_be_opened_is_told_by_name_while_others_follow() {
     let settings = Settings {
         address: served.address.clone(),
         server_name: None,
+        source: String::new(),
         tls: None,
         session: "host".to_owned(),
         copies: vec![("good".to_owned(), Copy::at(1).open()), ("bad".to_owned(), bad)],

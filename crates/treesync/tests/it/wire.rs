@@ -8,7 +8,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use treesync::model::{ManifestPart, Wanted};
 use treesync::publish::{DetectionWish, PublishOptions, Publisher, Step};
-use treesync::wire::{Address, CallError, Client, CopyState, Listening, Message, Piece, Source, TlsFiles, Versions};
+use treesync::wire::{
+    Address, Authorize, Call, CallError, Client, CopyState, Listening, Message, Peer, Piece, Source, Sources, TlsFiles, Versions,
+};
 
 use crate::certificates::Authority;
 use crate::scripted::{Scripted, at, batch, file, path, put};
@@ -252,4 +254,59 @@ async fn an_idle_stream_says_again_that_it_is_in_sync_until_the_publisher_ends()
     }
     assert!(told[1] == told[0] && told[2] == told[0] && told[0] == publisher.position(), "{told:?}");
     served.stop().await;
+}
+
+/// Only one peer may follow, and only one source; nobody may change anything.
+struct Strict;
+
+impl Authorize for Strict {
+    fn authorize(&self, peer: &Peer, source: &str, call: Call) -> Result<(), String> {
+        let is_good = peer.dns_names == ["good.example.org"] && source != "shop/secret" && call != Call::Change;
+        if is_good { Ok(()) } else { Err(format!("{:?} may not ask {source} for that", peer.dns_names)) }
+    }
+}
+
+#[tokio::test]
+async fn a_listener_serves_several_sources_each_to_those_who_may() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new("ours");
+    let issue = |name: &str, host| authority.issue(&folder.path().join(name), host, &authority);
+    let (server, good, bad) = (issue("server", "node.example.org"), issue("good", "good.example.org"), issue("bad", "bad.example.org"));
+    let sources = Sources::default();
+    for (name, generation) in [("shop/web", 3), ("shop/secret", 4), ("shop/more", 5)] {
+        let source = Scripted::default();
+        source.step(Step::InSync(at(generation)));
+        sources.add(name, source);
+    }
+    let listening = Listening::bind_sources(sources.clone(), Arc::new(Strict), tcp(), Some(&server)).await.expect("bound");
+    let address = listening.address().clone();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(listening.serve(async { drop(stopped.await) }));
+    let to = async |source: &'static str, tls: &TlsFiles| {
+        Client::connect_named(&address, Some("node.example.org"), source, Some(tls)).await.expect("trusted")
+    };
+    let mut streams = Vec::new();
+    for (name, generation) in [("shop/web", 3), ("shop/more", 5)] {
+        let mut stream = to(name, &good).await.subscribe(None, "host", &[]).await.expect("allowed");
+        assert_eq!(stream.next().await.expect("true"), Some(Message::InSync(at(generation))));
+        streams.push(stream);
+    }
+    let refused = [
+        to("shop/secret", &good).await.subscribe(None, "host", &[]).await.err(),
+        to("shop/web", &bad).await.subscribe(None, "host", &[]).await.err(),
+        to("shop/web", &good).await.push(&path("x"), false, Duration::ZERO).await.err(),
+    ];
+    for error in refused {
+        assert!(matches!(&error, Some(CallError::Refused { problem, .. }) if problem.contains("may not ask")), "{error:?}");
+    }
+    let misnamed = Client::connect_named(&address, Some("other.example.org"), "shop/web", Some(&good)).await;
+    assert!(misnamed.is_err(), "the certificate is for another name");
+    assert!(sources.remove("shop/web") && !sources.remove("shop/web"));
+    let end = tokio::time::timeout(LONG, streams[0].next()).await.expect("in time");
+    assert!(matches!(end, Err(CallError::Failed { .. })), "{end:?}");
+    let missing = to("shop/web", &good).await.subscribe(None, "host", &[]).await.expect_err("gone");
+    assert!(missing.to_string().contains("not served here"), "{missing}");
+    to("shop/more", &good).await.status().await.expect("the others are served on");
+    drop((streams, stop));
+    serving.await.expect("ran").expect("ended in order");
 }
