@@ -14,6 +14,13 @@ pub enum ContentError {
     Failed(#[from] io::Error),
 }
 
+impl ContentError {
+    /// Of a reader: `InvalidData` says that the file changed before the last byte was read.
+    pub(super) fn of(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::InvalidData { Self::Gone } else { Self::Failed(error) }
+    }
+}
+
 /// A source of bytes. Called while nothing is visible yet; it may block.
 pub trait Contents {
     /// The wanted range, and not a byte more. What comes is checked against its digest, so it may be wrong.

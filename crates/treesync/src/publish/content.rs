@@ -13,20 +13,29 @@ use std::time::Duration;
 /// Reads wanted bytes. Fails with `InvalidData` when the file changed before the last of them was read.
 pub struct ContentReader {
     shared: Arc<Shared>,
-    file: File,
-    before: Stat,
+    file: Arc<File>,
+    /// With what it is to be compared when all is read; none for what cannot change.
+    before: Option<Stat>,
     at: u64,
     end: u64,
-    is_checked: bool,
 }
 
 /// Opens a file, if it still is what the index knows and the subscriber wants.
 pub(super) fn open(shared: &Arc<Shared>, wanted: &Wanted) -> Result<Option<ContentReader>, PublishError> {
-    let Some(row) = shared.index.view()?.row(&wanted.path)? else { return Ok(None) };
     let Some(end) = wanted.offset_bytes.checked_add(wanted.length_bytes).filter(|end| *end <= wanted.size_bytes) else {
         return Err(PublishError::Refused(format!("{}: more bytes are wanted than the file has", wanted.path)));
     };
-    if row.entry.file() != Some((wanted.size_bytes, wanted.content)) || !shared.rules.travels(&wanted.path) {
+    // A file that never rests: its image, also when there is a newer one by now.
+    if let Some(file) = shared.stills.with(wanted.content).filter(|_| shared.rules.travels(&wanted.path)) {
+        return Ok(Some(ContentReader { shared: shared.clone(), file, before: None, at: wanted.offset_bytes, end }));
+    }
+    let Some(row) = shared.index.view()?.row(&wanted.path)? else { return Ok(None) };
+    if !shared.rules.travels(&wanted.path) {
+        return Ok(None);
+    }
+    let changed = || shared.stills.note_restless(row.stamp.inode, shared.now());
+    if row.entry.file() != Some((wanted.size_bytes, wanted.content)) {
+        changed();
         return Ok(None);
     }
     let (file, before) = match shared.root.lookup().open_file(&wanted.path) {
@@ -40,9 +49,10 @@ pub(super) fn open(shared: &Arc<Shared>, wanted: &Wanted) -> Result<Option<Conte
     // The ctime was too young to be kept: the mtime must do, and the digest at the other end.
     let is_plausible = row.stamp.ctime == Mtime::default() && row.entry.mtime == before.mtime;
     if row.stamp.inode != before.identity.inode || before.size_bytes != wanted.size_bytes || !(is_known || is_plausible) {
+        changed();
         return Ok(None);
     }
-    Ok(Some(ContentReader { shared: shared.clone(), file, before, at: wanted.offset_bytes, end, is_checked: false }))
+    Ok(Some(ContentReader { shared: shared.clone(), file: Arc::new(file), before: Some(before), at: wanted.offset_bytes, end }))
 }
 
 impl ContentReader {
@@ -51,12 +61,12 @@ impl ContentReader {
     }
 
     fn check(&mut self) -> io::Result<()> {
-        if !self.is_checked {
-            let after = Stat::at(&self.file, b"").map_err(io::Error::from)?;
-            if (after.ctime, after.size_bytes) != (self.before.ctime, self.before.size_bytes) {
+        if let Some(before) = self.before.take() {
+            let after = Stat::at(&*self.file, b"").map_err(io::Error::from)?;
+            if (after.ctime, after.size_bytes) != (before.ctime, before.size_bytes) {
+                self.shared.stills.note_restless(before.identity.inode, self.shared.now());
                 return Err(Self::changed());
             }
-            self.is_checked = true;
         }
         Ok(())
     }
@@ -67,9 +77,6 @@ impl Read for ContentReader {
         let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
         let length = buffer.len().min(left);
         if length == 0 {
-            if left == 0 {
-                self.check()?;
-            }
             return Ok(0);
         }
         let read = self.file.read_at(&mut buffer[..length], self.at)?;
@@ -77,6 +84,10 @@ impl Read for ContentReader {
             return Err(Self::changed());
         }
         self.at += read as u64;
+        // With the last bytes: whoever has all that it wants does not read on.
+        if self.at == self.end {
+            self.check()?;
+        }
         let now = self.shared.now();
         let pause = self.shared.state().bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.take(read as u64, now));
         if !pause.is_zero() {

@@ -171,7 +171,8 @@ impl Engine {
             None => self.compares_again().then_some(self.next_comparison),
         };
         let comparison = comparison.map(|at| at.saturating_duration_since(now));
-        feed.into_iter().chain(comparison).min().unwrap_or(IDLE).min(IDLE)
+        let stills = self.shared.stills.expire(self.shared.now());
+        feed.into_iter().chain(comparison).chain(stills).min().unwrap_or(IDLE).min(IDLE)
     }
 
     fn compares_again(&self) -> bool {
@@ -249,7 +250,7 @@ impl Engine {
         // Before the first comparison is done nobody gets a batch, so that no bytes need to travel with one.
         let inline_bytes =
             if shared.state().is_complete { INLINE_MAX_TOTAL_BYTES.saturating_sub(inline_bytes_of(&comparison.observations)) } else { 0 };
-        let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), inline_bytes);
+        let mut reader = Reader::new(&root, &shared, self.feed.as_ref(), inline_bytes);
         let mut step = Step::More;
         for _ in 0..budget {
             step = comparison.scan.step(&mut reader, &view, &mut comparison.observations)?;
@@ -287,7 +288,6 @@ impl Engine {
         self.shared.update(|status| {
             (status.entries, status.floor) = (entries, floor);
             (status.skipped, status.unreadable) = (met.skipped, met.unreadable);
-            status.hot += met.hot;
         });
         if is_audit {
             return Ok(());
@@ -298,9 +298,12 @@ impl Engine {
     }
 
     pub(super) fn note_met(&mut self, met: Met) {
-        if met.unreadable > 0 {
-            let error = met.last_error.clone();
-            self.shared.update(|status| status.last_error = error);
+        if met.unreadable + met.hot > 0 {
+            let (hot, error) = (met.hot, met.last_error.clone());
+            self.shared.update(|status| {
+                status.hot += hot;
+                status.last_error = error.or(status.last_error.take());
+            });
         }
         self.met.add(met);
     }

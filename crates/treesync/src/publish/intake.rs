@@ -16,7 +16,7 @@ impl Engine {
         self.options.observer.before(EngineStep::Read);
         let (shared, root) = (self.shared.clone(), self.root.clone());
         let view = shared.index.view()?;
-        let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), INLINE_MAX_TOTAL_BYTES);
+        let mut reader = Reader::new(&root, &shared, self.feed.as_ref(), INLINE_MAX_TOTAL_BYTES);
         let gathered = gather(&mut reader, &view, names)?;
         let met = std::mem::take(&mut reader.met);
         drop(reader);
@@ -52,7 +52,7 @@ impl Engine {
         let mut scan = Scan::below(path);
         loop {
             let view = shared.index.view()?;
-            let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), inline_bytes);
+            let mut reader = Reader::new(&root, &shared, self.feed.as_ref(), inline_bytes);
             let step = loop {
                 let step = scan.step(&mut reader, &view, &mut observations)?;
                 if step != Step::More || observations.len() >= COMMIT_OBSERVATIONS {
@@ -74,7 +74,7 @@ impl Engine {
     pub(super) fn with_companions(&mut self, mut observations: Vec<Observation>) -> Result<Vec<Observation>, PublishError> {
         let (shared, root) = (self.shared.clone(), self.root.clone());
         let view = shared.index.view()?;
-        let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), INLINE_MAX_TOTAL_BYTES);
+        let mut reader = Reader::new(&root, &shared, self.feed.as_ref(), INLINE_MAX_TOTAL_BYTES);
         let mut asked = BTreeSet::new();
         loop {
             let mut names: BTreeSet<At> = view.companions(&observations)?.into_iter().collect();

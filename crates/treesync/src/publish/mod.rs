@@ -11,6 +11,7 @@ mod reader;
 mod ring;
 mod scan;
 mod status;
+mod still;
 mod subscription;
 
 pub use content::ContentReader;

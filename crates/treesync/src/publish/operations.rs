@@ -34,7 +34,7 @@ impl Engine {
 
     fn put_anew(&mut self, paths: &[TreePath]) -> Result<(), PublishError> {
         let (shared, root) = (self.shared.clone(), self.root.clone());
-        let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), PUSH_INLINE_BYTES);
+        let mut reader = Reader::new(&root, &shared, self.feed.as_ref(), PUSH_INLINE_BYTES);
         let mut observations = Vec::new();
         for path in paths {
             let Some(at) = at_of(&mut reader, path)? else { continue };
@@ -116,7 +116,7 @@ impl Engine {
     /// Takes in a path, and what is above it, as it is now.
     fn look_at(&mut self, path: &TreePath) -> Result<(), PublishError> {
         let (shared, root) = (self.shared.clone(), self.root.clone());
-        let mut reader = Reader::new(&root, &shared.rules, self.feed.as_ref(), 0);
+        let mut reader = Reader::new(&root, &shared, self.feed.as_ref(), 0);
         let mut names = BTreeSet::new();
         let mut above = Some(path.clone());
         while let Some(path) = above {

@@ -1,12 +1,15 @@
 //! Reads the state of names of the source, whatever an event said about them.
 
 use super::PublishError;
+use super::ring::Shared;
+use super::still;
 use crate::feed::{Feed, identity_of};
 use crate::index::{At, BLOCK_BYTES, Below, Found, Identity, LARGE_FILE_BYTES, Stamp, View};
 use crate::model::{ContentHash, Entry, INLINE_MAX_BYTES, Kind, Mtime, Rules, TreePath};
-use crate::tree::{Lookup, NodeKind, Reading, Root, Stat, TreeError};
+use crate::tree::{Lookup, NodeKind, Reading, Root, Stat, TreeError, hash_sparse};
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -53,6 +56,7 @@ impl Met {
 pub(super) struct Reader<'a> {
     lookup: Lookup<'a>,
     rules: &'a Rules,
+    shared: &'a Shared,
     feed: Option<&'a Feed>,
     paths: HashMap<Identity, TreePath>,
     /// Bytes of small files that may still be kept for the batch.
@@ -61,8 +65,8 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(root: &'a Root, rules: &'a Rules, feed: Option<&'a Feed>, inline_budget_bytes: u64) -> Self {
-        Self { lookup: root.lookup(), rules, feed, paths: HashMap::new(), inline_budget_bytes, met: Met::default() }
+    pub fn new(root: &'a Root, shared: &'a Shared, feed: Option<&'a Feed>, inline_budget_bytes: u64) -> Self {
+        Self { lookup: root.lookup(), rules: &shared.rules, shared, feed, paths: HashMap::new(), inline_budget_bytes, met: Met::default() }
     }
 
     pub fn lookup(&mut self) -> &mut Lookup<'a> {
@@ -144,6 +148,12 @@ impl<'a> Reader<'a> {
         if !self.rules.travels(path) {
             return Ok(Seen::Absent);
         }
+        if self.shared.stills.has_restless()
+            && self.lookup.stat(path)?.is_some_and(|stat| self.shared.stills.is_restless(stat.identity.inode))
+            && let Some(found) = self.read_still(path)?
+        {
+            return Ok(Seen::Found(Box::new(found)));
+        }
         for _ in 0..TRIES {
             match self.lookup.read_entry(path, self.rules) {
                 Ok(Reading::Absent) | Err(TreeError::NotBelow { .. }) => return Ok(Seen::Absent),
@@ -159,6 +169,9 @@ impl<'a> Reader<'a> {
                 }
                 Err(error) if error.is_absent() => return Ok(Seen::Absent),
                 Err(error) => return Err(error.into()),
+            }
+            if let Some(found) = self.read_still(path)? {
+                return Ok(Seen::Found(Box::new(found)));
             }
         }
         self.met.hot += 1;
@@ -192,6 +205,35 @@ impl<'a> Reader<'a> {
         Ok(Some(found))
     }
 
+    /// A large file that changed while it was read is read from a still image, which copies then get their bytes from.
+    /// None: there can be none, or the file is small and its bytes travel with it.
+    fn read_still(&mut self, path: &TreePath) -> Result<Option<Found>, PublishError> {
+        let Ok((file, stat)) = self.lookup.open_file(path) else { return Ok(None) };
+        if stat.size_bytes <= INLINE_MAX_BYTES {
+            return Ok(None);
+        }
+        let failed = |error: std::io::Error| self.lookup.failed(path, "read an image of", error);
+        let Some(image) = still::image_of(self.lookup.root(), &file).map_err(failed)? else { return Ok(None) };
+        let size_bytes = image.metadata().map_err(failed)?.len();
+        let Some(content) = hash_sparse(&image, size_bytes).map_err(failed)? else { return Ok(None) };
+        let blocks = if size_bytes >= LARGE_FILE_BYTES { digests_of(&image, size_bytes).map_err(failed)? } else { Vec::new() };
+        let mut found = self.found_at_once(path, &file, &stat, Kind::File { size_bytes, content })?;
+        found.blocks = blocks;
+        self.shared.stills.keep(stat.identity.inode, content, image, self.shared.now());
+        Ok(Some(found))
+    }
+
+    /// What is known of a file that is not at rest, with bytes of one moment.
+    fn found_at_once(&self, path: &TreePath, file: &File, stat: &Stat, kind: Kind) -> Result<Found, PublishError> {
+        let xattrs = crate::tree::read_xattrs(file, self.rules)
+            .map_err(|error| self.lookup.failed(path, "read the extended attributes of", error))?;
+        let mode = self.rules.file_mode(stat.mode);
+        let entry = Entry { kind, mode, uid: stat.uid, gid: stat.gid, mtime: stat.mtime, link_target: Vec::new(), xattrs, link_group: 0 };
+        // No ctime: it is to be read again.
+        let stamp = Stamp { inode: stat.identity.inode, link_count: stat.links, ctime: Mtime::default() };
+        Ok(Found { entry, stamp, identity: None, below: Below::Unsaid, blocks: Vec::new(), inline: None })
+    }
+
     fn bytes(&mut self, path: &TreePath, size_bytes: u64) -> Result<Option<Bytes>, PublishError> {
         let file = match self.lookup.open_file(path) {
             Ok((file, _)) => file,
@@ -214,17 +256,7 @@ impl<'a> Reader<'a> {
         if stat != *before {
             return Ok(None);
         }
-        let mut digests = Vec::new();
-        let mut block = vec![0; usize::try_from(BLOCK_BYTES).unwrap_or(1 << 20)];
-        let mut at = 0;
-        while at < stat.size_bytes {
-            let length = usize::try_from(BLOCK_BYTES.min(stat.size_bytes - at)).unwrap_or(block.len());
-            if file.read_exact_at(&mut block[..length], at).is_err() {
-                return Ok(None);
-            }
-            digests.push(ContentHash::of(&block[..length]));
-            at += length as u64;
-        }
+        let Ok(digests) = digests_of(&file, stat.size_bytes) else { return Ok(None) };
         let after = Stat::at(&file, b"").map_err(|error| self.lookup.failed(path, "read the state of", error))?;
         Ok((after == stat).then_some(digests))
     }
@@ -238,6 +270,9 @@ impl<'a> Reader<'a> {
             Err(_) => return Ok(Seen::Hot),
         };
         if stat.size_bytes > INLINE_MAX_BYTES {
+            let filesystem = self.lookup.root().filesystem();
+            let hot = format!("{path} changed in each of {TRIES} readings, and {filesystem} gave no clone of it");
+            self.met.last_error = Some(format!("{hot}; copies keep what they have of it until its writer rests"));
             return Ok(Seen::Hot);
         }
         let mut bytes = Vec::new();
@@ -247,15 +282,23 @@ impl<'a> Reader<'a> {
             return Ok(Seen::Hot);
         }
         let kind = Kind::File { size_bytes: bytes.len() as u64, content: ContentHash::of(&bytes) };
-        let xattrs = crate::tree::read_xattrs(&file, self.rules)
-            .map_err(|error| self.lookup.failed(path, "read the extended attributes of", error))?;
-        let mode = self.rules.file_mode(stat.mode);
-        let entry = Entry { kind, mode, uid: stat.uid, gid: stat.gid, mtime: stat.mtime, link_target: Vec::new(), xattrs, link_group: 0 };
-        // No ctime: it is to be read again.
-        let stamp = Stamp { inode: stat.identity.inode, link_count: stat.links, ctime: Mtime::default() };
-        let found = Found { entry, stamp, identity: None, below: Below::Unsaid, blocks: Vec::new(), inline: Some(bytes.into()) };
-        Ok(Seen::Found(Box::new(found)))
+        let found = self.found_at_once(path, &file, &stat, kind)?;
+        Ok(Seen::Found(Box::new(Found { inline: Some(bytes.into()), ..found })))
     }
+}
+
+/// Digests of the blocks of a file. An error when it is shorter than it was.
+fn digests_of(file: &File, size_bytes: u64) -> std::io::Result<Vec<ContentHash>> {
+    let mut digests = Vec::new();
+    let mut block = vec![0; usize::try_from(BLOCK_BYTES).unwrap_or(1 << 20)];
+    let mut at = 0;
+    while at < size_bytes {
+        let length = usize::try_from(BLOCK_BYTES.min(size_bytes - at)).unwrap_or(block.len());
+        file.read_exact_at(&mut block[..length], at)?;
+        digests.push(ContentHash::of(&block[..length]));
+        at += length as u64;
+    }
+    Ok(digests)
 }
 
 /// What the index keeps of a `statx`. A ctime so young that another change could have the same is not kept.

@@ -2,6 +2,7 @@
 
 use super::rate::TokenBucket;
 use super::status::{Detection, Phase, PublishStatus};
+use super::still::Stills;
 use super::{PublishError, PublishOptions};
 use crate::index::{Index, Opened};
 use crate::model::{Batch, Position, Rules};
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     pub index: Index,
     pub root: Arc<Root>,
     pub rules: Rules,
+    pub stills: Stills,
     pub subscriber_rate: Option<u64>,
     ring_bytes: usize,
     started: Instant,
@@ -85,6 +87,7 @@ impl Shared {
             index,
             root,
             rules: options.rules.clone(),
+            stills: Stills::default(),
             subscriber_rate: options.subscriber_rate_bytes_per_second,
             ring_bytes: options.ring_bytes,
             started: Instant::now(),

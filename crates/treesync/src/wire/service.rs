@@ -161,6 +161,17 @@ fn follow<S: Source>(hub: &Hub<S>, steps: &mut dyn Steps, outlet: &Outlet<proto:
     Ok(())
 }
 
+/// The source has other bytes by now.
+fn gone(index: u32) -> proto::Chunk {
+    proto::Chunk { index, payload: Bytes::new(), digest: Bytes::new(), is_gone: true }
+}
+
+/// The file changed, shrank, or was removed on a filesystem that forgets it.
+fn is_of_a_change(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, NotFound, StaleNetworkFileHandle, UnexpectedEof};
+    matches!(error.kind(), InvalidData | NotFound | StaleNetworkFileHandle | UnexpectedEof)
+}
+
 /// Sends the bytes of one file.
 fn send_file(reader: &mut dyn Read, wanted: &Wanted, index: u32, outlet: &Outlet<proto::Chunk>) -> Result<(), Status> {
     let mut hasher = blake3::Hasher::new();
@@ -171,22 +182,18 @@ fn send_file(reader: &mut dyn Read, wanted: &Wanted, index: u32, outlet: &Outlet
         let read = Read::take(&mut *reader, length).read_to_end(&mut payload);
         let is_gone = match read {
             Ok(read) => (read as u64) < length,
-            // The file shrank, or was removed on a filesystem that forgets it.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle
-                ) =>
-            {
-                true
-            }
+            Err(error) if is_of_a_change(&error) => true,
             Err(error) => return Err(Status::unavailable(format!("{} cannot be read: {error}", wanted.path))),
         };
         if is_gone {
-            return outlet.put(proto::Chunk { index, payload: Bytes::new(), digest: Bytes::new(), is_gone: true });
+            return outlet.put(gone(index));
         }
         hasher.update(&payload);
         left -= length;
+        // A change within one tick of the clock leaves no other trace.
+        if left == 0 && wanted.is_whole() && hasher.finalize().as_bytes() != &wanted.content.0 {
+            return outlet.put(gone(index));
+        }
         let digest = if left == 0 { Bytes::copy_from_slice(hasher.finalize().as_bytes()) } else { Bytes::new() };
         outlet.put(proto::Chunk { index, payload: payload.into(), digest, is_gone: false })?;
         if left == 0 {
@@ -237,7 +244,7 @@ impl<S: Source> proto::treesync_server::Treesync for Service<S> {
             for (index, wanted) in (0..).zip(&wanted) {
                 match hub.source.open(wanted).map_err(|error| refusal(&error))? {
                     Some(mut reader) => send_file(reader.as_mut(), wanted, index, outlet)?,
-                    None => outlet.put(proto::Chunk { index, payload: Bytes::new(), digest: Bytes::new(), is_gone: true })?,
+                    None => outlet.put(gone(index))?,
                 }
             }
             Ok(())

@@ -60,7 +60,6 @@ impl Keeper {
                 // Large files that changed since: the copy asks anew from where it is.
                 Err(error) if error.problem.is_gone() => {
                     self.times_gone += 1;
-                    assert!(self.times_gone < GONE_MAX, "the source is at rest and never has the bytes: {error}");
                     self.ask_since(self.copy.position());
                 }
                 applied => drop(applied.unwrap()),
@@ -89,6 +88,7 @@ impl Keeper {
             if let Some(step) = self.hear(Duration::from_millis(100)) {
                 self.take(&step);
             }
+            assert!(self.times_gone < GONE_MAX, "the source is at rest and never has the bytes that it tells of");
         }
         self.copy.make_durable().unwrap();
     }

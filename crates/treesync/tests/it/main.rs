@@ -10,6 +10,7 @@ mod drift;
 mod feed_filesystems;
 mod follower;
 mod hostile_bytes;
+mod hot_files;
 mod index_crash;
 mod index_floor;
 mod index_history;

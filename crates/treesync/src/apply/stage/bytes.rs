@@ -91,7 +91,7 @@ impl Filler<'_, '_> {
         self.buffer.resize(BLOCK_BYTES, 0);
         while at < end {
             let most = usize::try_from(end - at).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
-            let read = read_full(&mut reader, &mut self.buffer[..most]).map_err(|error| failed(ContentError::Failed(error)))?;
+            let read = read_full(&mut reader, &mut self.buffer[..most]).map_err(|error| failed(ContentError::of(error)))?;
             if read == 0 {
                 return Err(Problem::WrongBytes(put.path.clone()));
             }
