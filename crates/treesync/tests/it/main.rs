@@ -9,6 +9,7 @@ mod disk;
 mod drift;
 mod feed_filesystems;
 mod follower;
+mod held_mapping;
 mod hostile_bytes;
 mod hot_files;
 mod index_crash;
