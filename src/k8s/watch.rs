@@ -38,7 +38,7 @@ where
     K::DynamicType: Default + Eq + Hash + Clone,
 {
     let (store, writer) = reflector::store();
-    let mut events = watcher(api, config).default_backoff().reflect(writer).boxed();
+    let mut events = watcher(api, config).default_backoff().modify(forget_managers).reflect(writer).boxed();
     tasks.spawn(async move {
         while let Some(event) = events.next().await {
             match event {
@@ -48,4 +48,9 @@ where
         }
     });
     store
+}
+
+/// Drops what only the API server reads: the owners of single fields would take more memory than all else of an object.
+fn forget_managers<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
 }
