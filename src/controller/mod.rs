@@ -103,7 +103,7 @@ pub async fn run<E: Ec2>(ec2: E, gate: Gate, settings: Settings) -> anyhow::Resu
 
 fn lead<E: Ec2>(tasks: &mut JoinSet<()>, context: Context<E>, supply_wake: Arc<Notify>, demand_wake: Arc<Notify>) {
     let kick = Arc::new(Notify::new());
-    let (sweeps_sender, sweeps) = watch::channel(None);
+    let (sweeps_sender, sweeps) = watch::channel(sweep::Looked::default());
     let (interest, interest_receiver) = watch::channel(sweep::Interest::default());
     tasks.spawn(sweep::run(context.ec2.clone(), context.cluster.clone(), interest_receiver, kick.clone(), sweeps_sender));
     tasks.spawn(supply::run(context.clone(), Sweeper { sweeps, interest, kick }, supply_wake));

@@ -59,6 +59,8 @@ pub enum Reason {
     VolumeFailed,
     /// A change of an EBS volume in place was asked for.
     VolumeModified,
+    /// EC2 cannot be read, so that nothing is decided.
+    Ec2Unreadable,
     /// An EBS volume was deleted.
     VolumeDeleted,
     /// An EBS volume whose object was lost has an object again.
@@ -117,6 +119,7 @@ impl Reason {
             Self::VolumeCreated => "VolumeCreated",
             Self::VolumeFailed => "VolumeFailed",
             Self::VolumeModified => "VolumeModified",
+            Self::Ec2Unreadable => "Ec2Unreadable",
             Self::VolumeDeleted => "VolumeDeleted",
             Self::Adopted => "Adopted",
             Self::OrphanDeleted => "OrphanDeleted",

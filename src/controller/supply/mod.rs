@@ -9,6 +9,7 @@ mod observe;
 mod publish;
 #[cfg(test)]
 mod quiet;
+mod unreadable;
 mod view;
 
 pub(super) use execute::pool_volume;
@@ -32,7 +33,7 @@ use super::backoff::Backoff;
 use super::collect::{self, Collector};
 use super::context::Context;
 use super::parse;
-use super::sweep::{self, Interest, Sweep};
+use super::sweep::{self, Interest, Looked, Sweep};
 
 use crew::{Calls, Crew};
 pub use view::View;
@@ -62,7 +63,7 @@ const TOO_OLD: SignedDuration = SignedDuration::from_secs(90);
 /// The ends of the channels between supply and the sweeper.
 pub struct Sweeper {
     /// Sweeps as they come.
-    pub sweeps: watch::Receiver<Option<Arc<Sweep>>>,
+    pub sweeps: watch::Receiver<Looked>,
     /// What the next sweep must look at.
     pub interest: watch::Sender<Interest>,
     /// Asks for a sweep at once.
@@ -92,6 +93,7 @@ struct Desk {
     crew: Crew,
     turns: Turns,
     collector: Collector,
+    told_unreadable: BTreeSet<ObjectKey>,
 }
 
 /// Runs for as long as this replica leads.
@@ -101,7 +103,8 @@ pub async fn run<E: Ec2>(context: Context<E>, mut sweeper: Sweeper, wake: Arc<No
         if desk.crew.settle() {
             sweeper.kick.notify_one();
         }
-        let sweep = sweeper.sweeps.borrow_and_update().clone();
+        let Looked { sweep, failing } = sweeper.sweeps.borrow_and_update().clone();
+        unreadable::tell(&context, &mut desk.told_unreadable, failing.as_ref(), parse::now()).await;
         let begun = Instant::now();
         let passed = match &sweep {
             Some(sweep) if parse::now().duration_since(sweep.started) < TOO_OLD => pass(&context, &mut desk, sweep),

@@ -1,6 +1,6 @@
-//! Test: ten thousand quiet volumes in five hundred pools, with the real loop, an API server that counts, and a quiet EC2.
+//! Tests with an API server that counts and a quiet EC2: ten thousand quiet volumes in the real loop, and an EC2 that cannot be read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,6 +8,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
+use jiff::SignedDuration;
 use kube::client::Body;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, Store, store::Writer};
@@ -18,13 +19,13 @@ use tokio::sync::{Notify, watch};
 use tower_service::Service;
 
 use super::publish::settled;
-use super::{Sweeper, View, observe, run};
+use super::{Sweeper, View, observe, run, unreadable};
 use crate::api::keys::FINALIZER;
 use crate::api::{PoolVolume, VolumePool};
 use crate::controller::context::Context;
 use crate::controller::parse;
 use crate::controller::stores::Stores;
-use crate::controller::sweep::{self, Interest, Sources, Sweep};
+use crate::controller::sweep::{self, Failing, Interest, Looked, Sources, Sweep};
 use crate::domain::cloud::Tags;
 use crate::domain::tags::{TAG_CLUSTER, TAG_POOL, TAG_POOL_UID, TAG_SOURCE, TAG_VOLUME_UID};
 use crate::domain::{CloudSnapshot, CloudVolume, GiB, InstanceId, SnapshotId, SnapshotState, VolumeId, VolumeSettings, VolumeState};
@@ -226,19 +227,15 @@ fn settled_pools(account: &QuietAccount, volumes: &[PoolVolume], node: &k8s_open
     view.pools.iter().map(with_status).collect()
 }
 
-#[tokio::test]
-async fn ten_thousand_quiet_volumes_cost_no_request_and_two_sweeps() {
-    let (server, account) = (Untouched::default(), account());
+fn context(
+    server: &Untouched,
+    account: &QuietAccount,
+    (pools, volumes, nodes): (Store<VolumePool>, Store<PoolVolume>, Store<k8s_openapi::api::core::v1::Node>),
+) -> Context<QuietAccount> {
     let client = Client::new(server.clone(), "default");
-    let node: k8s_openapi::api::core::v1::Node =
-        object(json!({"metadata": {"name": "n", "labels": {"topology.kubernetes.io/zone": "us-east-1a"}}}));
-    let volumes: Vec<PoolVolume> = (0..POOLS).flat_map(|pool| (0..VOLUMES_A_POOL).map(move |slot| volume(pool, slot))).collect();
-    let (pools, _pools) = filled(settled_pools(&account, &volumes, &node));
-    let (volumes, _volumes) = filled(volumes);
-    let (nodes, _nodes) = filled(vec![node]);
-    let ((pool_nodes, _a), (claims, _b), (pvs, _c), (classes, _d)) = (filled(vec![]), filled(vec![]), filled(vec![]), filled(vec![]));
     let reporter = Reporter { controller: "test".to_owned(), instance: None };
-    let context = Context {
+    let (pool_nodes, claims, pvs, classes) = (filled(vec![]).0, filled(vec![]).0, filled(vec![]).0, filled(vec![]).0);
+    Context {
         recorder: Recorder::new(client.clone(), reporter),
         client,
         ec2: account.clone(),
@@ -247,9 +244,44 @@ async fn ten_thousand_quiet_volumes_cost_no_request_and_two_sweeps() {
         stores: Stores { pools, volumes, pool_nodes, nodes, claims, pvs, classes },
         metrics: Metrics::default(),
         said: Arc::default(),
-    };
+    }
+}
+
+#[tokio::test]
+async fn pools_that_wait_are_told_once_an_outage_that_ec2_cannot_be_read() {
+    let (server, account, now) = (Untouched::default(), account(), parse::now());
+    let ready = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "PoolReady", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z"}], "observedGeneration": 1});
+    let with_ready = |number| VolumePool { status: Some(object(ready.clone())), ..pool(number) };
+    let mut deleted = with_ready(1);
+    deleted.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
+    let (pools, _pools) = filled(vec![with_ready(0), deleted, pool(2)]);
+    let context = context(&server, &account, (pools, filled(vec![]).0, filled(vec![]).0));
+    let failing = |seconds| Failing { since: now - SignedDuration::from_secs(seconds), error: "DescribeVolumes: Unreachable".to_owned() };
+    let mut told = BTreeSet::new();
+    let writes = || server.0.load(Ordering::Relaxed);
+    unreadable::tell(&context, &mut told, Some(&failing(29)), now).await;
+    assert_eq!(writes(), 0, "it may pass by itself");
+    for _ in 0..2 {
+        unreadable::tell(&context, &mut told, Some(&failing(30)), now).await;
+        assert_eq!(writes(), 2, "the pool that is deleted and the one that is not ready, once each");
+    }
+    unreadable::tell(&context, &mut told, None, now).await;
+    assert!(told.is_empty(), "the next outage is told again");
+}
+
+#[tokio::test]
+async fn ten_thousand_quiet_volumes_cost_no_request_and_two_sweeps() {
+    let (server, account) = (Untouched::default(), account());
+    let node: k8s_openapi::api::core::v1::Node =
+        object(json!({"metadata": {"name": "n", "labels": {"topology.kubernetes.io/zone": "us-east-1a"}}}));
+    let volumes: Vec<PoolVolume> = (0..POOLS).flat_map(|pool| (0..VOLUMES_A_POOL).map(move |slot| volume(pool, slot))).collect();
+    let (pools, _pools) = filled(settled_pools(&account, &volumes, &node));
+    let (volumes, _volumes) = filled(volumes);
+    let (nodes, _nodes) = filled(vec![node]);
+    let context = context(&server, &account, (pools, volumes, nodes));
     let (kick, (sweeps_sender, sweeps), (interest, interested)) =
-        (Arc::new(Notify::new()), watch::channel(None), watch::channel(Interest::default()));
+        (Arc::new(Notify::new()), watch::channel(Looked::default()), watch::channel(Interest::default()));
     let metrics = context.metrics.clone();
     let sweeper = tokio::spawn(sweep::run(account.clone(), CLUSTER.to_owned(), interested, kick.clone(), sweeps_sender));
     let supply = tokio::spawn(run(context, Sweeper { sweeps, interest, kick }, Arc::new(Notify::new())));

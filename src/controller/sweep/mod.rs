@@ -61,6 +61,33 @@ pub struct Sweep {
     snapshots_by_pool: HashMap<String, Vec<usize>>,
 }
 
+/// What the sweeper has found.
+#[derive(Clone, Debug, Default)]
+pub struct Looked {
+    /// The last look that succeeded.
+    pub sweep: Option<Arc<Sweep>>,
+    /// Why looks fail since; none when the last one did not.
+    pub failing: Option<Failing>,
+}
+
+/// Looks that fail in a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failing {
+    /// When the first of them failed.
+    pub since: Timestamp,
+    /// What it said.
+    pub error: String,
+}
+
+impl Looked {
+    /// Remembers a failure; says whether it is the first in a row.
+    fn failed(&mut self, error: &ec2::Error) -> bool {
+        let is_first = self.failing.is_none();
+        self.failing.get_or_insert_with(|| Failing { since: Timestamp::now(), error: error.lasting() });
+        is_first
+    }
+}
+
 /// Ids of the sources of all pools.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Sources {
@@ -140,7 +167,7 @@ pub async fn run<E: Ec2>(
     cluster: String,
     mut interest: watch::Receiver<Interest>,
     kick: Arc<Notify>,
-    sweeps: watch::Sender<Option<Arc<Sweep>>>,
+    sweeps: watch::Sender<Looked>,
 ) {
     let mut memory = Memory::default();
     // Without this the first sweep would ask about the blocks of all volumes, and about no source.
@@ -153,11 +180,12 @@ pub async fn run<E: Ec2>(
         let calls = match look(&ec2, &cluster, &wanted, &mut memory).await {
             Ok(sweep) => {
                 let calls = sweep.calls();
-                sweeps.send_replace(Some(Arc::new(sweep)));
+                sweeps.send_replace(Looked { sweep: Some(Arc::new(sweep)), failing: None });
                 calls
             }
             Err(error) => {
                 warn!(%error, "EC2 cannot be read; nothing is decided until it can");
+                sweeps.send_if_modified(|looked| looked.failed(&error));
                 1
             }
         };

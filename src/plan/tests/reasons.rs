@@ -67,7 +67,8 @@ fn from_demand() -> Vec<(Reason, DemandBuild)> {
 }
 
 /// Reasons of events that only the execution of an action gives.
-const OF_EXECUTION: [Reason; 11] = [
+const OF_EXECUTION: [Reason; 12] = [
+    Reason::Ec2Unreadable,
     Reason::SnapshotDeleted,
     Reason::VolumeModified,
     Reason::Adopted,
