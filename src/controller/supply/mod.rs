@@ -78,12 +78,13 @@ struct Passed {
     queued: usize,
 }
 
-/// A pool whose plan is made.
+/// A pool whose plan has something to do or to say.
 struct Planned {
     pool: Arc<VolumePool>,
     seen: PoolSeen,
     actions: Vec<plan::Action>,
     report: Report,
+    is_news: bool,
 }
 
 /// What supply keeps between passes: nothing that it could not lose.
@@ -139,12 +140,12 @@ fn pass<E: Ec2>(context: &Context<E>, desk: &mut Desk, sweep: &Sweep) -> Passed 
     let names: BTreeSet<ObjectKey> = view.pools.iter().map(|pool| parse::key_of(&**pool)).collect();
     context.metrics.keep_pools(|namespace, pool| names.contains(&ObjectKey::new(namespace, pool)));
     let collection = desk.collector.look(context, &view, sweep);
-    let (mut planned, is_waiting) = plan_all(context, desk, sweep, &view);
+    let (mut planned, is_unsettled) = plan_all(context, desk, sweep, &view);
     for pool in planned.iter_mut().filter(|pool| collection.adopting.contains(&pool.seen.pool.key)) {
         pool.actions.retain(|action| !action.makes_something());
     }
     start_collection(context, desk, collection.actions);
-    let is_moving = is_waiting || planned.iter().any(|pool| !pool.actions.is_empty() || pool.report.is_moving);
+    let is_moving = is_unsettled || planned.iter().any(|pool| !pool.actions.is_empty());
     let queued = start_all(context, desk, planned);
     context.metrics.queue(queued, desk.crew.len());
     Passed { is_moving, queued }
@@ -160,12 +161,13 @@ fn start_collection<E: Ec2>(context: &Context<E>, desk: &mut Desk, actions: Vec<
     desk.crew.start(name, Calls::new(), async move { collect::carry_out(&context, actions).await });
 }
 
-/// The plans of all pools that are not busy, and whether one is.
+/// The plans of all pools that are not busy and not quiet, and whether something moves. A quiet pool is let go at once: what
+/// is seen of ten thousand volumes is tens of megabytes.
 fn plan_all<E: Ec2>(context: &Context<E>, desk: &Desk, sweep: &Sweep, view: &View) -> (Vec<Planned>, bool) {
-    let (mut planned, mut is_waiting, now) = (Vec::new(), false, Instant::now());
+    let (mut planned, mut is_unsettled, now) = (Vec::new(), false, Instant::now());
     for pool in &view.pools {
         if desk.crew.is_busy(&parse::key_of(&**pool)) {
-            is_waiting = true;
+            is_unsettled = true;
             continue;
         }
         // A source that was not asked about makes the next sweep urgent by itself, see `observe::interest`.
@@ -173,9 +175,19 @@ fn plan_all<E: Ec2>(context: &Context<E>, desk: &Desk, sweep: &Sweep, view: &Vie
         let plan = plan::supply(&seen, parse::now());
         let mut actions = plan.actions;
         actions.retain(|action| desk.backoff.is_due(&execute::label(action, &seen), now));
-        planned.push(Planned { pool: pool.clone(), seen, actions, report: plan.report });
+        is_unsettled |= plan.report.is_moving;
+        publish::measure(context, &seen, &plan.report);
+        let is_news = desk.backoff.is_due(&publication(&seen), now) && publish::is_news(context, pool, &seen, &plan.report);
+        if !actions.is_empty() || is_news {
+            planned.push(Planned { pool: pool.clone(), seen, actions, report: plan.report, is_news });
+        }
     }
-    (planned, is_waiting)
+    (planned, is_unsettled)
+}
+
+/// What the publication of a pool waits under after it has failed.
+fn publication(seen: &PoolSeen) -> String {
+    format!("publish {}", seen.pool.key)
 }
 
 /// Starts a task for each pool that has something to do, and says how many EC2 writes must wait for their rate.
@@ -196,10 +208,8 @@ fn start_all<E: Ec2>(context: &Context<E>, desk: &mut Desk, planned: Vec<Planned
 
 /// Carries out and publishes in a task of its own, unless there is nothing to carry out and nothing new to say.
 fn start<E: Ec2>(context: &Context<E>, desk: &mut Desk, planned: Planned) {
-    let Planned { pool, seen, actions, report } = planned;
-    publish::measure(context, &seen, &report);
-    let publication = format!("publish {}", seen.pool.key);
-    let is_news = desk.backoff.is_due(&publication, Instant::now()) && publish::is_news(context, &pool, &seen, &report);
+    let Planned { pool, seen, actions, report, is_news } = planned;
+    let publication = publication(&seen);
     if actions.is_empty() && !is_news {
         return;
     }
