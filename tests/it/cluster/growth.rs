@@ -1,22 +1,22 @@
 //! A volume may be larger than its source: its filesystem is grown before a pod sees it.
 
 use anyhow::{Result, ensure};
-use demo::story::{SHOP, apply_deployment, apply_pool_with, digest_in, wait_for_pods, wait_for_pool};
-use demo::{Filesystem, Stage};
+use demo::story::{SHOP, apply_deployment, apply_pool_with, digest_in, get, wait_for_pods, wait_for_pool};
+use demo::{Filesystem, Stage, wait};
 
-use super::{check_return, on_a_stage};
+use super::{LIMIT, check_return, on_a_stage};
 
 #[test]
 fn an_ext4_volume_larger_than_its_source_is_grown_and_read_only() {
-    on_a_stage("ext4 grown", Filesystem::Ext4, grown_to_two_gib);
+    on_a_stage("ext4 grown", Filesystem::Ext4, async |stage| grown_to_two_gib(stage, "ext4").await);
 }
 
 #[test]
 fn an_xfs_volume_larger_than_its_source_is_grown_and_read_only() {
-    on_a_stage("xfs grown", Filesystem::Xfs, grown_to_two_gib);
+    on_a_stage("xfs grown", Filesystem::Xfs, async |stage| grown_to_two_gib(stage, "xfs").await);
 }
 
-async fn grown_to_two_gib(stage: &Stage) -> Result<()> {
+async fn grown_to_two_gib(stage: &Stage, filesystem: &str) -> Result<()> {
     apply_pool_with(stage, "    size: 2Gi\n").await?;
     wait_for_pool(stage).await?;
     apply_deployment(stage).await?;
@@ -29,5 +29,12 @@ async fn grown_to_two_gib(stage: &Stage) -> Result<()> {
         ensure!(run("touch /content/new").await.is_err(), "{pod} can write to a read-only volume");
         ensure!(digest_in(stage, &pod).await? == stage.digest, "{pod} reads something else than the source");
     }
-    check_return(stage).await
+    // Learnt from the nodes, and kept when none has a copy mounted any more.
+    check_return(stage).await?;
+    wait::until("the pool tells the filesystem of its source", LIMIT, async || {
+        let told = get(stage, "volumepool/web", "{.status.source.filesystem}").await?.concat();
+        ensure!(told == filesystem, "it tells {told:?}");
+        Ok(Some(()))
+    })
+    .await
 }
