@@ -3,7 +3,7 @@
 use super::contents::Contents;
 use super::error::{CopyError, Problem};
 use super::hidden::intent::{Intent, MOST_BYTES};
-use super::hidden::{Home, Marker, MarkerState, marker};
+use super::hidden::{Home, Marker, MarkerState, RawClone, marker};
 use super::observer::{Observer, Step, Unobserved};
 use super::plan::{Given, Make, Plan, plan};
 use super::publish::Publisher;
@@ -26,6 +26,9 @@ pub struct CopyOptions {
     pub rules: Arc<Rules>,
     /// Take over a directory that has files and no marker. It must then be compared with the source and repaired.
     pub adopt: bool,
+    /// Take over a raw clone of the source, made of a snapshot of its volume: the index of the source is on it, and goes.
+    /// Only for a directory that is known not to be the source itself.
+    pub accept_clone: bool,
     /// Longest time that `syncfs` may take. It writes everybody's data on that filesystem; once it took longer, the next
     /// applies make durable only what is ours, file by file. Zero: never `syncfs`, where the filesystem keeps order.
     pub sync_budget: Duration,
@@ -36,7 +39,7 @@ pub struct CopyOptions {
 impl Default for CopyOptions {
     fn default() -> Self {
         let observer = Arc::new(Unobserved);
-        Self { rules: Arc::default(), adopt: false, sync_budget: Duration::from_millis(500), observer }
+        Self { rules: Arc::default(), adopt: false, accept_clone: false, sync_budget: Duration::from_millis(500), observer }
     }
 }
 
@@ -65,6 +68,8 @@ pub struct Copy {
     unusable: Option<String>,
     /// An intent that is not done.
     pending: Option<Intent>,
+    /// It was a clone of the source, and is not equal to it yet.
+    raw_clone: Option<RawClone>,
     is_empty: bool,
     has_trash: bool,
     by_file: u32,
@@ -92,12 +97,19 @@ impl Copy {
             Ok(marker) => (marker, None),
             Err(reason) => (None, Some(reason.to_owned())),
         };
-        if let (Some(first), None, None, false) = (&first, &marker, &unusable, options.adopt) {
+        let raw_clone = if options.accept_clone { RawClone::find(&root, &home, marker)? } else { None };
+        if let (Some(first), None, None, None, false) = (&first, &marker, &unusable, &raw_clone, options.adopt) {
             return Err(Problem::Foreign(first.clone()));
         }
         let is_empty = first.is_none();
-        let mut copy = Self { root, home, options, marker, unusable, pending: None, is_empty, has_trash: true, by_file: 0 };
+        let mut copy = Self { root, home, options, marker, unusable, pending: None, raw_clone, is_empty, has_trash: true, by_file: 0 };
+        if raw_clone.is_some_and(|raw_clone| raw_clone.has_index) {
+            // Nothing is touched before it is known whose copy this shall be.
+            copy.unusable = Some("it is a raw clone of a source".to_owned());
+            return Ok(copy);
+        }
         copy.recover()?;
+        copy.finish_clone()?;
         Ok(copy)
     }
 
@@ -122,6 +134,15 @@ impl Copy {
             Err(problem) => Err(problem),
             Ok(()) => self.sync_all(),
         }
+    }
+
+    /// What is left of a raw clone that is a copy by now.
+    fn finish_clone(&mut self) -> Result<(), Problem> {
+        if self.position().is_none() {
+            return Ok(());
+        }
+        self.raw_clone = None;
+        RawClone::forget(&self.home)
     }
 
     /// Finishes the pending intent.
@@ -155,6 +176,12 @@ impl Copy {
     /// Why the copy has no position though it is not empty.
     pub fn unusable(&self) -> Option<&str> {
         self.unusable.as_deref()
+    }
+
+    /// Of a raw clone of a source that is not equal to it yet: where the source was, so that bytes which are from then or
+    /// before need not be read again.
+    pub fn cloned_at(&self) -> Option<Position> {
+        self.raw_clone.map(|raw_clone| raw_clone.sure)
     }
 
     /// The open tree.
@@ -230,6 +257,7 @@ impl Copy {
     }
 
     fn repair_inner(&mut self, batch: &Batch, contents: &dyn Contents) -> Result<Applied, Problem> {
+        self.begin_with_clone(batch)?;
         // An intent of before is of no use: the comparison saw what came of it, and says what is missing.
         if self.pending.take().is_some() || self.unusable.is_some() {
             self.mark(&Marker { state: MarkerState::Repairing, ..after_repair(batch) })?;
@@ -242,7 +270,21 @@ impl Copy {
         }
         let applied = self.change(batch, contents, Given { generation: 0, structure: 0 }, after)?;
         self.unusable = None;
+        self.finish_clone()?;
         Ok(applied)
+    }
+
+    /// Turns a raw clone into a copy that is being repaired. In this order a crash leaves a clone or a copy.
+    fn begin_with_clone(&mut self, batch: &Batch) -> Result<(), Problem> {
+        let Some(raw_clone) = self.raw_clone.filter(|raw_clone| raw_clone.has_index) else { return Ok(()) };
+        raw_clone.note(&self.home)?;
+        self.step(Step::MarkClone)?;
+        self.mark(&Marker { state: MarkerState::Repairing, ..after_repair(batch) })?;
+        rustix::fs::syncfs(&self.root).map_err(Problem::own("make the copy durable (syncfs)"))?;
+        self.step(Step::RemoveIndex)?;
+        RawClone::remove_index(&self.root)?;
+        self.raw_clone = Some(RawClone { has_index: false, ..raw_clone });
+        Ok(())
     }
 
     /// Makes everything that is visible durable.

@@ -21,6 +21,10 @@ pub enum Step {
     RemoveIntent,
     /// Emptying the trash.
     EmptyTrash,
+    /// Marking a raw clone as a copy that is being repaired; what is sure of it is noted.
+    MarkClone,
+    /// Removing the index of the source from a raw clone.
+    RemoveIndex,
     /// Making all durable.
     MakeDurable,
 }

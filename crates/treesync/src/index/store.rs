@@ -12,8 +12,8 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-const INDEX_FILE: &str = "index";
-const ORIGIN_FILE: &str = "origin.json";
+pub(super) const INDEX_FILE: &str = "index";
+pub(super) const ORIGIN_FILE: &str = "origin.json";
 
 /// How an index is opened.
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ impl Index {
     }
 
     /// The store checks itself when it was not closed; a file that is not its own can make it panic.
-    fn open_file(path: &Path, folder: &Path, options: &IndexOptions) -> Result<Self, IndexError> {
+    pub(super) fn open_file(path: &Path, folder: &Path, options: &IndexOptions) -> Result<Self, IndexError> {
         let open = || Database::builder().set_cache_size(options.cache_bytes).create(path);
         let opened =
             std::panic::catch_unwind(AssertUnwindSafe(open)).map_err(|_| IndexError::Damaged("the store cannot make sense of its file"))?;

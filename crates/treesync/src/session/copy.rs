@@ -85,7 +85,8 @@ impl Follower {
 
     /// A copy of another source is not made one of this by accident.
     fn check_source(&self, position: &Position) -> Result<(), Fault> {
-        let is = self.copy.marker().map(|marker| marker.position.source).filter(|is| *is != position.source);
+        let marked = self.copy.marker().map(|marker| marker.position);
+        let is = self.copy.cloned_at().or(marked).map(|at| at.source).filter(|is| *is != position.source);
         match is {
             Some(is) if !self.adopt => Err(Fault::Failed(format!(
                 "{}: it is a copy of source {is}, not of {}; subscribe with --adopt to turn it into its copy, or name the right directory",
@@ -96,13 +97,22 @@ impl Follower {
         }
     }
 
+    /// Reads what cannot be trusted.
+    fn own_comparer(&self, source: &Position) -> Comparer {
+        let is_doubtful = self.is_doubtful.load(Ordering::Relaxed);
+        let has_all_to = |sure: &Position| sure.is_comparable_to(source) && sure.generation <= source.generation;
+        match self.copy.cloned_at().filter(has_all_to) {
+            Some(sure) if !is_doubtful => Comparer::sure_to(sure.generation),
+            // Size and time tell enough of a copy that only was away for long.
+            _ => Comparer::new(is_doubtful || self.copy.position().is_none()),
+        }
+    }
+
     /// Compares and repairs; tells what differed.
     pub(super) fn reconcile_telling(&mut self, part: &ManifestPart, contents: &SharedContents) -> Result<Vec<Finding>, Fault> {
         if part.puts.first().is_some_and(|put| put.path.is_root()) {
             self.check_source(&part.position)?;
-            // Size and time tell enough of a copy that only was away for long.
-            let is_trusted = self.copy.position().is_some() && !self.is_doubtful.load(Ordering::Relaxed);
-            let comparer = self.comparer.take().unwrap_or_else(|| Comparer::new(!is_trusted));
+            let comparer = self.comparer.take().unwrap_or_else(|| self.own_comparer(&part.position));
             self.reconciling = Some((comparer, Repairer::default()));
         }
         let Some((mut comparer, mut repairer)) = self.reconciling.take() else {

@@ -76,6 +76,8 @@ pub struct Comparer {
     copy_links: LinkGroups,
     /// Directories that are looked into; none: all.
     only: Option<BTreeSet<TreePath>>,
+    /// Size and time tell nothing of bytes that are from a later generation.
+    sure_to: u64,
 }
 
 impl Comparer {
@@ -87,7 +89,13 @@ impl Comparer {
     /// At the root. With content, all files are read that the progress does not know.
     pub fn with_progress(with_content: Option<Progress>) -> Self {
         let (source_links, copy_links) = (LinkGroups::default(), LinkGroups::default());
-        Self { cursor: Cursor::default(), ahead: None, with_content, source_links, copy_links, only: None }
+        Self { cursor: Cursor::default(), ahead: None, with_content, source_links, copy_links, only: None, sure_to: u64::MAX }
+    }
+
+    /// At the root of a copy that has all bytes that are from this generation or before: only later ones are read, and
+    /// those whose size or time differ.
+    pub fn sure_to(generation: u64) -> Self {
+        Self { sure_to: generation, ..Self::new(false) }
     }
 
     /// Looks only at these directories and what is directly in them. Of other paths, the manifest has only names of
@@ -196,7 +204,8 @@ impl Comparer {
             return Ok(Some(Difference::Kind));
         }
         for _ in 0..READS_MAX {
-            match read(path, stat, put, self.with_content.as_mut(), lookup, rules)? {
+            let is_sure = put.content_generation <= self.sure_to;
+            match read(path, stat, put, is_sure, self.with_content.as_mut(), lookup, rules)? {
                 Reading::Entry(entry, after) => return Ok(self.judge(path, &entry, &after, put, rules)),
                 Reading::Absent => return Ok(Some(Difference::Missing)),
                 Reading::Skipped(_) => return Ok(Some(Difference::Kind)),
@@ -239,12 +248,13 @@ fn read(
     path: &TreePath,
     stat: &Stat,
     put: &Put,
+    is_sure: bool,
     with_content: Option<&mut Progress>,
     lookup: &mut Lookup<'_>,
     rules: &Rules,
 ) -> Result<Reading, TreeError> {
-    let is_trusted =
-        matches!(put.entry.kind, Kind::File { size_bytes, .. } if size_bytes == stat.size_bytes && put.entry.mtime == stat.mtime);
+    let is_same = |size_bytes| size_bytes == stat.size_bytes && put.entry.mtime == stat.mtime;
+    let is_trusted = is_sure && matches!(put.entry.kind, Kind::File { size_bytes, .. } if is_same(size_bytes));
     match with_content {
         Some(progress) => return progress.read_entry(path, lookup, rules),
         None if stat.kind != NodeKind::File || !is_trusted => return lookup.read_entry(path, rules),

@@ -22,6 +22,7 @@ mod program;
 mod publish_follow;
 mod publish_kill;
 mod publish_operations;
+mod raw_clone;
 mod real_trees;
 mod reconcile;
 mod rsync;

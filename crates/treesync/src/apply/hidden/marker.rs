@@ -14,7 +14,7 @@ const XATTR: &str = "trusted.treesync.marker";
 /// Counted up when the layout changes; an older version refuses to touch what a newer one wrote.
 const VERSION: u8 = 1;
 /// More than a marker of any version has.
-const MOST_BYTES: u64 = 256;
+pub(super) const MOST_BYTES: u64 = 256;
 const LENGTH: usize = 1 + 1 + 16 + 3 * 8 + 4 + 4;
 
 /// Whether the files of a copy are those of its position.
@@ -43,7 +43,7 @@ pub struct Marker {
 }
 
 impl Marker {
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let (state, intent) = match self.state {
             MarkerState::Clean => (0, 0),
             MarkerState::Applying { intent } => (1, intent),
@@ -59,7 +59,7 @@ impl Marker {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
         let damaged = "its marker is damaged";
         let (content, checksum) = bytes.split_last_chunk::<4>().map(|(content, checksum)| (content, *checksum)).ok_or(damaged)?;
         if checksum != crc32c::crc32c(content).to_le_bytes() {

@@ -1,15 +1,18 @@
 //! The hidden directory of a copy: lock, stage, trash, intent.
 
+mod clone;
 pub(super) mod intent;
 pub(super) mod marker;
 mod trash;
 
+pub(in crate::apply) use clone::RawClone;
 pub use intent::{Intent, IntentError};
 pub use marker::{Marker, MarkerState, read_marker};
 
 use super::error::Problem;
 use crate::model::RESERVED_NAME;
 use crate::tree::{Root, Stat, open_below};
+use marker::MOST_BYTES;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::cell::Cell;

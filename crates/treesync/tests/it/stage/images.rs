@@ -57,6 +57,17 @@ impl Image {
         Some(made)
     }
 
+    /// Another filesystem from what is on the device now, as from a snapshot of a volume.
+    pub fn snapshot(&self) -> Self {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        rustix::fs::syncfs(File::open(self.path()).unwrap()).unwrap();
+        run(Command::new("cp").arg("--reflink=auto").arg("--sparse=always").arg(self.folder.path().join("image")).arg(folder.path()));
+        std::fs::create_dir(folder.path().join("mnt")).unwrap();
+        let made = Self { folder };
+        made.mount();
+        made
+    }
+
     fn mount(&self) {
         run(Command::new("mount").args(["-o", "loop"]).arg(self.folder.path().join("image")).arg(self.path()));
     }
