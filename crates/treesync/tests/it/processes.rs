@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-pub(crate) const LONG: Duration = Duration::from_mins(1);
+/// Longer than 100,000 files take unoptimised, on a machine with much else to do.
+pub(crate) const LONG: Duration = Duration::from_mins(5);
 
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_treesync"));
