@@ -6,7 +6,7 @@ use super::hidden::intent::Operation;
 use super::stage::metadata;
 use crate::model::{Entry, Rules, TreePath};
 use crate::tree::{Identity, Lookup, NodeKind, Root, Stat};
-use rustix::fs::RenameFlags;
+use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 
@@ -36,8 +36,13 @@ impl<'p> Publisher<'p> {
                 if stat.mtime == *mtime {
                     return Ok(());
                 }
-                let directory = self.lookup.directory(path)?;
-                rustix::fs::futimens(&directory, &metadata::times(*mtime)).map_err(|error| Problem::io("set the times of", path, error))
+                let (directory, name) = self.lookup.parent(path)?;
+                let times = metadata::times(*mtime);
+                let set = match name {
+                    b"" => rustix::fs::futimens(&directory, &times),
+                    name => rustix::fs::utimensat(&directory, name, &times, AtFlags::SYMLINK_NOFOLLOW),
+                };
+                set.map_err(|error| Problem::io("set the times of", path, error))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The four system calls that no crate of ours wraps: fanotify and file handles. All unsafe code of the crate is here.
+//! The four system calls that no crate of ours wraps: fanotify and file handles. Unsafe code elsewhere is one call each.
 #![expect(unsafe_code, reason = "fanotify_init, fanotify_mark, name_to_handle_at and open_by_handle_at have no safe wrapper in rustix")]
 
 use std::ffi::CStr;

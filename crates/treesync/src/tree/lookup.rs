@@ -21,13 +21,15 @@ const STEP_MAX_BYTES: usize = 4095;
 #[derive(Debug)]
 pub struct Lookup<'r> {
     root: &'r Root,
+    /// Another descriptor of the root; it stays the same directory, whatever is renamed.
+    own: Option<Rc<OwnedFd>>,
     /// Most recently used last.
     open: VecDeque<(TreePath, Rc<OwnedFd>)>,
 }
 
 impl<'r> Lookup<'r> {
     pub(super) fn new(root: &'r Root) -> Self {
-        Self { root, open: VecDeque::with_capacity(DIRECTORIES_HELD_OPEN) }
+        Self { root, own: None, open: VecDeque::with_capacity(DIRECTORIES_HELD_OPEN) }
     }
 
     /// Whose paths these are.
@@ -59,7 +61,7 @@ impl<'r> Lookup<'r> {
         let nearest = self.open.iter().filter(|(open, _)| path.is_below(open)).max_by_key(|(open, _)| open.as_bytes().len());
         let (from, mut at) = match nearest {
             Some((open, descriptor)) => (open.as_bytes().len() + usize::from(!open.is_root()), Rc::clone(descriptor)),
-            None => (0, Rc::new(self.root.as_fd().try_clone_to_owned().map_err(|error| self.failed(path, "open", error))?)),
+            None => (0, self.root_directory(path)?),
         };
         for step in steps(&path.as_bytes()[from..]) {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
@@ -70,6 +72,16 @@ impl<'r> Lookup<'r> {
         }
         self.open.push_back((path.clone(), Rc::clone(&at)));
         Ok(at)
+    }
+
+    /// The root, on behalf of a path: copied once for all lookups.
+    fn root_directory(&mut self, path: &TreePath) -> Result<Rc<OwnedFd>, TreeError> {
+        if let Some(own) = &self.own {
+            return Ok(Rc::clone(own));
+        }
+        let own = Rc::new(self.root.as_fd().try_clone_to_owned().map_err(|error| self.failed(path, "open", error))?);
+        self.own = Some(Rc::clone(&own));
+        Ok(own)
     }
 
     /// The directory that a path is in, open, and its name there. The root has the empty name in itself.

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW);
 
@@ -114,12 +114,24 @@ impl Home {
         }
     }
 
+    fn open_staged(&self, number: u64) -> Result<OwnedFd, Problem> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.stage, number.to_string(), flags, Mode::empty()).map_err(Problem::own("open a staged file"))
+    }
+
+    /// Lets the kernel begin to write the bytes of a staged file, and does not wait for them. What fails here fails again
+    /// when it is synced.
+    #[expect(unsafe_code, reason = "sync_file_range has no safe wrapper; it takes numbers and touches no memory of ours")]
+    pub(in crate::apply) fn begin_to_write_staged(&self, number: u64) -> Result<(), Problem> {
+        let file = self.open_staged(number)?;
+        // SAFETY: numbers only, and the descriptor is open until the end of this function.
+        unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+        Ok(())
+    }
+
     /// Makes the bytes of a staged file durable.
     pub(in crate::apply) fn sync_staged(&self, number: u64) -> Result<(), Problem> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.stage, number.to_string(), flags, Mode::empty());
-        let file = file.map_err(Problem::own("open a staged file"))?;
-        rustix::fs::fdatasync(&file).map_err(Problem::own("make a staged file durable"))
+        rustix::fs::fdatasync(self.open_staged(number)?).map_err(Problem::own("make a staged file durable"))
     }
 
     /// Throws away what waits in the stage.

@@ -41,13 +41,17 @@ pub(in crate::apply) fn mode(entry: &Entry, rules: &Rules) -> u32 {
 
 /// Finishes a new file; `stat` is what it is since it was made.
 pub(in crate::apply) fn finish(file: &File, stat: &Stat, entry: &Entry, rules: &Rules) -> std::io::Result<()> {
-    if (stat.uid, stat.gid) != (entry.uid, entry.gid) {
+    let mode = mode(entry, rules);
+    let is_owner_new = (stat.uid, stat.gid) != (entry.uid, entry.gid);
+    if is_owner_new {
         rustix::fs::fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
     }
     if !entry.xattrs.is_empty() {
         change_xattrs(file, &[], &entry.xattrs, rules)?;
     }
-    rustix::fs::fchmod(file, Mode::from_bits_truncate(mode(entry, rules)))?;
+    if is_owner_new || !entry.xattrs.is_empty() || stat.mode != mode {
+        rustix::fs::fchmod(file, Mode::from_bits_truncate(mode))?;
+    }
     rustix::fs::futimens(file, &times(entry.mtime))?;
     Ok(())
 }

@@ -81,7 +81,9 @@ impl Stager<'_, '_> {
             Make::File { put, bytes } => {
                 let put = &self.puts[*put];
                 let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let file = rustix::fs::openat(self.home.stage(), number, flags, Mode::RUSR | Mode::WUSR);
+                // Mostly the right one already, and nobody else gets into the stage. Bits beyond it come with the owner.
+                let mode = Mode::from_bits_truncate(metadata::mode(&put.entry, self.rules) & 0o777);
+                let file = rustix::fs::openat(self.home.stage(), number, flags, mode);
                 let file = File::from(file.map_err(|error| Problem::io("stage", &put.path, error))?);
                 let filled = self.filler.fill(&file, put, bytes)?;
                 self.staged.filled.received_bytes += filled.received_bytes;
