@@ -4,71 +4,45 @@
 
 #![expect(clippy::cast_precision_loss, reason = "figures are for people, and none has more than 52 bits")]
 
-use std::io::{BufRead, BufReader};
+mod large;
+mod process;
+mod scale;
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use process::{Running, usage};
+use serde_json::json;
 
 const COPIES: usize = 10;
 const FILES_IN_A_DIRECTORY: usize = 50;
 const ROUNDS: usize = 5;
-/// Longer than any change may take.
-const LONG: Duration = Duration::from_mins(5);
+/// How long an idle subscriber is watched.
+const IDLE: Duration = Duration::from_secs(10);
+/// Files in the directory that is renamed.
+const RENAMED: usize = 5_000;
 
 fn main() {
     let files = std::env::var("TREESYNC_BENCH_FILES").map_or(100_000, |text| text.parse().expect("TREESYNC_BENCH_FILES is a number"));
     assert!(rustix::process::geteuid().is_root(), "this benchmark mounts filesystems: run it as root");
     let world = World::new(files);
     for (changes, limit_seconds) in [(1, 0.060), (100, 0.3), (1_000, 1.5)] {
+        eprintln!("{changes} changes of {files} files");
         world.measure(changes, limit_seconds);
+    }
+    world.rename_a_directory();
+    world.be_idle();
+    drop(world);
+    large::measure();
+    for files in [files, files * 5, files * 10] {
+        scale::measure(files);
     }
 }
 
 fn shell(script: &str) {
     let status = Command::new("sh").args(["-ec", script]).status().expect("sh runs");
     assert!(status.success(), "{script}: {status}");
-}
-
-/// Kilobytes of memory, and CPU seconds so far, of a process.
-fn usage(pid: u32) -> (u64, f64) {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok());
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-    let fields: Vec<&str> = stat.rsplit(") ").next().expect("after the name").split(' ').collect();
-    let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
-    // Fields 14 and 15 of proc_pid_stat(5), in hundredths of a second.
-    (resident.unwrap_or(0), (ticks(11) + ticks(12)) / 100.0)
-}
-
-struct Running(Child, Receiver<String>);
-
-impl Running {
-    fn start(arguments: &[String]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_treesync")).args(arguments).stdout(Stdio::piped()).spawn().expect("started");
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let (sender, lines) = channel();
-        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Self(child, lines)
-    }
-
-    fn wait_for(&self, wanted: impl Fn(&Value) -> bool) {
-        loop {
-            let line = self.1.recv_timeout(LONG).expect("it says so in time");
-            if serde_json::from_str(&line).is_ok_and(|event| wanted(&event)) {
-                return;
-            }
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 struct World {
@@ -84,7 +58,7 @@ impl World {
         let folder = tempfile::tempdir_in("/dev/shm").expect("a folder");
         let at = |name: &str| folder.path().join(name);
         let mib = (files * 6 / 1024).max(64) + 128;
-        let inodes = files * 2;
+        let inodes = (files + RENAMED) * 2;
         let image = |name: &str| {
             format!(
                 "truncate -s {mib}M {0}.img; mkfs.ext4 -q -F -N {inodes} {0}.img; mkdir {0}; mount -o loop,noatime {0}.img {0}",
@@ -144,32 +118,53 @@ impl World {
         touched
     }
 
-    /// From the last write until all changes are durable on all copies.
+    /// From now until something is true of all copies: when readers saw it on all of them, and when it was durable.
+    fn wait_until(&self, is_there: impl Fn() -> bool) -> (f64, f64) {
+        let begun = Instant::now();
+        let (mut told, mut generation, mut visible) = (0, 0, None);
+        loop {
+            let event = self.subscriber.next();
+            let seconds = begun.elapsed().as_secs_f64();
+            let at = event["position"]["generation"].as_u64().unwrap_or(0);
+            if event["event"] == "visible" {
+                told += 1;
+                generation = generation.max(at);
+                // A batch can end before the last of the changes, so the files are looked at, once all copies have it.
+                if told % COPIES == 0 && visible.is_none() && is_there() {
+                    visible = Some(seconds);
+                }
+            }
+            // In sync means durable.
+            if event["event"] == "in_sync" && at >= generation && is_there() {
+                return (visible.unwrap_or(seconds), seconds);
+            }
+        }
+    }
+
+    /// From the last write until all changes are visible, and durable, on all copies.
     fn measure(&self, changes: usize, limit_seconds: f64) {
-        let (mut ours, mut cpu) = (Vec::new(), Vec::new());
+        let (mut ours, mut shown, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..ROUNDS {
             let before = usage(self.publisher.0.id()).1 + usage(self.subscriber.0.id()).1;
             while self.subscriber.1.try_recv().is_ok() {}
             let touched = self.change(changes, round);
-            let begun = Instant::now();
-            // In sync means durable. A batch can end before the last of the changes, so the files are looked at.
             let is_there = || (0..COPIES).all(|copy| touched.iter().all(|file| self.is_equal(copy, *file)));
-            loop {
-                self.subscriber.wait_for(|event| event["event"] == "in_sync");
-                let seconds = begun.elapsed().as_secs_f64();
-                if is_there() {
-                    ours.push(seconds);
-                    break;
-                }
-            }
+            let (visible, durable) = self.wait_until(is_there);
+            shown.push(visible);
+            ours.push(durable);
             cpu.push(usage(self.publisher.0.id()).1 + usage(self.subscriber.0.id()).1 - before);
         }
-        let (ours, cpu) = (median(ours), median(cpu));
+        let (ours, shown, cpu) = (median(ours), median(shown), median(cpu));
+        row(&format!("visible_{changes}"), shown, "s", "a limit", limit_seconds, 1.0);
+        let list = median((0..ROUNDS).map(|round| self.rival_by_list(changes, 3 * ROUNDS + round, "true")).collect());
+        row(&format!("visible_{changes}_list"), shown, "s", "rsync --files-from, 10 in parallel, no sync", list, 1.0 / 2.5);
         row(&format!("durable_{changes}"), ours, "s", "a limit", limit_seconds, 1.0);
-        let list = median((0..ROUNDS).map(|round| self.rival_by_list(changes, ROUNDS + round)).collect());
+        let list = median((0..ROUNDS).map(|round| self.rival_by_list(changes, ROUNDS + round, "sync -f")).collect());
         row(&format!("durable_{changes}_list"), ours, "s", "rsync --files-from, 10 in parallel, and sync -f", list, 1.0 / 2.5);
         if changes == 100 {
-            let scan = self.rival_by_scan(changes, 2 * ROUNDS);
+            let scan = self.rival_by_scan(|| {
+                self.change(changes, 2 * ROUNDS);
+            });
             row("durable_100_scan", ours, "s", "rsync -aHAX --delete, one copy after another", scan, 1.0 / 200.0);
         }
         // The kernel counts in hundredths of a second: too coarse for a few files.
@@ -178,13 +173,49 @@ impl World {
         }
     }
 
+    fn rename_a_directory(&self) {
+        eprintln!("a directory of {RENAMED} files is renamed");
+        let copies = || (0..COPIES).map(|copy| self.folder.path().join(format!("copy-{copy}")));
+        let (old, new, newest) = (self.source().join("old"), self.source().join("new"), self.source().join("newest"));
+        std::fs::create_dir(&old).expect("made");
+        for file in 0..RENAMED {
+            std::fs::write(old.join(file.to_string()), format!("{file:>1000}")).expect("written");
+        }
+        let last = format!("old/{}", RENAMED - 1);
+        self.wait_until(|| copies().all(|copy| copy.join(&last).exists()));
+        std::fs::rename(&old, &new).expect("renamed");
+        let (_, durable) = self.wait_until(|| copies().all(|copy| copy.join("new").exists() && !copy.join("old").exists()));
+        let scan = self.rival_by_scan(|| std::fs::rename(&new, &newest).expect("renamed"));
+        row("rename_5000", durable, "s", "rsync -aHAX --delete, one copy after another", scan, 1.0 / 200.0);
+    }
+
+    /// System calls of the subscriber, while nothing happens, that name a copy or a descriptor below one.
+    fn be_idle(&self) {
+        eprintln!("nothing happens for {} s", IDLE.as_secs());
+        let trace = self.folder.path().join("trace");
+        let seconds = IDLE.as_secs().to_string();
+        let pid = self.subscriber.0.id().to_string();
+        let mut command = Command::new("timeout");
+        command.args(["--signal=INT", &seconds, "strace", "-f", "-y", "-o"]).arg(&trace).args(["-p", &pid]).stderr(Stdio::null());
+        command.status().expect("timeout runs");
+        let Ok(text) = std::fs::read_to_string(&trace) else {
+            eprintln!("SKIPPED: system calls of an idle subscriber are not counted, since strace is missing");
+            return;
+        };
+        let calls = text.lines().filter(|line| line.contains(" = ") || line.contains("unfinished")).count();
+        assert!(calls > 0, "strace sees the subscriber wait, at least: {text}");
+        let on_copies = text.lines().filter(|line| line.contains("/copy-")).count();
+        row("idle_calls_all", calls as f64, "", "none", f64::NAN, f64::NAN);
+        row("idle_calls_on_copies", on_copies as f64, "", "one call in 10 s", 1.0, 0.0);
+    }
+
     fn is_equal(&self, copy: usize, file: usize) -> bool {
         let time = |root: &Path| std::fs::metadata(file_at(root, file)).and_then(|metadata| metadata.modified()).ok();
         time(&self.source()) == time(&self.folder.path().join(format!("copy-{copy}")))
     }
 
     /// The same changes, by rsync to copies that nobody else keeps meanwhile: the engine is stopped, and then catches up.
-    fn rival_by_list(&self, changes: usize, round: usize) -> f64 {
+    fn rival_by_list(&self, changes: usize, round: usize, sync: &str) -> f64 {
         self.paused(|| {
             let touched = self.change(changes, round);
             let list = self.folder.path().join("list");
@@ -192,15 +223,15 @@ impl World {
             std::fs::write(&list, names.join("\n")).expect("written");
             let begun = Instant::now();
             let folder = self.folder.path().display();
-            let one = format!("(rsync -aHAX --files-from={folder}/list {folder}/source/ {folder}/copy-$n/; sync -f {folder}/copy-$n) & ");
+            let one = format!("(rsync -aHAX --files-from={folder}/list {folder}/source/ {folder}/copy-$n/; {sync} {folder}/copy-$n) & ");
             shell(&format!("for n in $(seq 0 {}); do {one} done; wait", COPIES - 1));
             begun.elapsed().as_secs_f64()
         })
     }
 
-    fn rival_by_scan(&self, changes: usize, round: usize) -> f64 {
+    fn rival_by_scan(&self, change: impl FnOnce()) -> f64 {
         self.paused(|| {
-            self.change(changes, round);
+            change();
             let begun = Instant::now();
             let folder = self.folder.path().display();
             let one = format!("rsync -aHAX --delete --exclude=/.treesync --exclude=/lost+found {folder}/source/ {folder}/copy-$n/");
