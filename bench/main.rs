@@ -1,6 +1,7 @@
 //! `make bench`: each benchmark measures us and a rival, or a physical limit, in the same run.
 
 mod cluster;
+mod controller;
 mod ec2_sim;
 mod planning;
 mod row;
@@ -41,6 +42,7 @@ fn run(only: &[String]) -> Result<()> {
     }
     if wanted("supply") {
         rows.extend(supply::run()?);
+        rows.extend(controller::run()?);
     }
     if wanted("ec2-sim") {
         rows.extend(ec2_sim::run()?);

@@ -41,7 +41,7 @@ impl ControlPlane {
         let data = state.join("ec2");
         std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
         if let Some(world) = world {
-            std::fs::write(data.join("state.json"), serde_json::to_vec(world)?)?;
+            write_account(&data, world)?;
         }
         let told = report.clone();
         let spec = ClusterSpec::numbered(state.join("cluster"), 0);
@@ -89,6 +89,14 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// Puts another account in the place of the one that there is.
+    pub async fn replace_account(&self, world: &World) -> Result<()> {
+        self.stop_simulator().await?;
+        drop(std::fs::remove_file(self.data.join("journal.jsonl")));
+        write_account(&self.data, world)?;
+        self.start_simulator(None)
+    }
+
     /// Stops the simulator: EC2 cannot be reached until it is started again.
     pub async fn stop_simulator(&self) -> Result<()> {
         self.cluster.stop(SIMULATOR).await
@@ -131,6 +139,18 @@ impl ControlPlane {
         Ok(serde_json::from_str(&http::get(self.forward(EC2_PORT)?, "/_sim/audit").await?)?)
     }
 
+    /// Writes to objects of ours, and events of ours, that the API server has counted so far, whoever made them.
+    pub async fn writes(&self) -> Result<u64> {
+        let metrics = self.cluster.kubectl(&["get", "--raw", "/metrics"]).await?;
+        let has = |line: &str, label: &str, values: &[&str]| values.iter().any(|value| line.contains(&format!("{label}=\"{value}\"")));
+        let is_ours = |line: &&str| {
+            has(line, "group", &["volumedispatcher.io", "events.k8s.io"]) && has(line, "verb", &["APPLY", "DELETE", "PATCH", "POST", "PUT"])
+        };
+        let requests = metrics.lines().filter(|line| line.starts_with("apiserver_request_total{")).filter(is_ours);
+        let counts = requests.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<u64>());
+        counts.sum::<Result<u64, _>>().context("the API server counts in whole numbers")
+    }
+
     /// Tells the simulator's admin interface something, see its README.
     pub async fn tell_simulator(&self, path: &str, words: &Value) -> Result<String> {
         http::post(self.forward(ADMIN_PORT)?, path, &words.to_string()).await
@@ -162,4 +182,8 @@ impl ControlPlane {
         std::fs::write(&path, config.to_string())?;
         Ok(path)
     }
+}
+
+fn write_account(data: &Path, world: &World) -> Result<()> {
+    Ok(std::fs::write(data.join("state.json"), serde_json::to_vec(world)?)?)
 }

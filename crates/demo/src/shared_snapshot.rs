@@ -9,7 +9,7 @@ use crate::account::REGION;
 use crate::control_plane::ZONE;
 
 /// The size of the snapshot.
-const SIZE_GIB: i64 = 20;
+const SIZE_GIB: i64 = 1;
 /// Longer than anything takes in any profile.
 const LONG: SignedDuration = SignedDuration::from_hours(2);
 

@@ -57,6 +57,10 @@ const RESYNC: Duration = Duration::from_secs(5);
 /// The time to the next pass while calls wait for their rate: about one call of those that EC2 refills with 5 a second.
 const QUEUED: Duration = Duration::from_millis(200);
 
+/// Objects that are made for a pool in one pass: as many as EC2 gives volumes at once (see `ec2::pacing`). To make a thousand
+/// first would cost seconds in which EC2 could have been asked.
+const MOST_NEW_OBJECTS: usize = 100;
+
 /// The age at which a sweep is no longer believed: three times the longest pause between two.
 const TOO_OLD: SignedDuration = SignedDuration::from_secs(90);
 
@@ -175,6 +179,7 @@ fn plan_all<E: Ec2>(context: &Context<E>, desk: &Desk, sweep: &Sweep, view: &Vie
         let plan = plan::supply(&seen, parse::now());
         let mut actions = plan.actions;
         actions.retain(|action| desk.backoff.is_due(&execute::label(action, &seen), now));
+        keep_first_objects(&mut actions);
         is_unsettled |= plan.report.is_moving;
         publish::measure(context, &seen, &plan.report);
         let is_news = desk.backoff.is_due(&publication(&seen), now) && publish::is_news(context, pool, &seen, &plan.report);
@@ -183,6 +188,15 @@ fn plan_all<E: Ec2>(context: &Context<E>, desk: &Desk, sweep: &Sweep, view: &Vie
         }
     }
     (planned, is_unsettled)
+}
+
+/// Leaves all but the first new objects to the next pass, which plans them again.
+fn keep_first_objects(actions: &mut Vec<plan::Action>) {
+    let mut objects = 0;
+    actions.retain(|action| {
+        objects += usize::from(matches!(action, plan::Action::CreatePoolVolume(_)));
+        objects <= MOST_NEW_OBJECTS || !matches!(action, plan::Action::CreatePoolVolume(_))
+    });
 }
 
 /// What the publication of a pool waits under after it has failed.
@@ -253,4 +267,21 @@ fn initialized<E: Ec2>(context: &Context<E>) -> BTreeSet<VolumeId> {
         (cloud.initialized_percent == 100).then(|| cloud.volume_id.as_deref().map(VolumeId::new)).flatten()
     };
     context.stores.volumes.state().iter().filter_map(done).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::GiB;
+
+    #[test]
+    fn a_large_pool_gets_its_objects_in_parts_and_everything_else_at_once() {
+        let origin = plan::Origin { snapshot: "snap-1".into(), generation: 1 };
+        let new = |slot| plan::NewVolume { slot, attempt: 0, zone: "a".into(), size: GiB(1), origin: origin.clone() };
+        let mut actions: Vec<plan::Action> = (0..1000).map(new).map(plan::Action::CreatePoolVolume).collect();
+        let last = plan::Action::Unassign(ObjectKey::new("shop", "web-0"));
+        actions.push(last.clone());
+        keep_first_objects(&mut actions);
+        assert_eq!((actions.len(), actions.last()), (MOST_NEW_OBJECTS + 1, Some(&last)));
+    }
 }

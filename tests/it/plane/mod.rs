@@ -143,13 +143,3 @@ fn condition(pool: &VolumePool, kind: &str) -> Option<(bool, String, String)> {
     let found = conditions.iter().find(|condition| condition.type_ == kind)?;
     Some((found.status == "True", found.reason.clone(), found.message.clone()))
 }
-
-/// Writes to objects of ours, and events of ours, that the API server has counted so far, whoever made them.
-async fn writes(client: &Client) -> Result<u64> {
-    let metrics = client.request_text(axum::http::Request::get("/metrics").body(Vec::new())?).await?;
-    let is_ours = |line: &&str| ["volumedispatcher.io", "events.k8s.io"].iter().any(|group| line.contains(&format!("group=\"{group}\"")));
-    let is_write = |line: &&str| ["APPLY", "DELETE", "PATCH", "POST", "PUT"].iter().any(|verb| line.contains(&format!("verb=\"{verb}\"")));
-    let requests = metrics.lines().filter(|line| line.starts_with("apiserver_request_total{")).filter(is_ours).filter(is_write);
-    let counts = requests.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<u64>());
-    counts.sum::<Result<u64, _>>().context("the API server counts in whole numbers")
-}

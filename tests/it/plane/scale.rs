@@ -10,7 +10,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 use volume_dispatcher::domain::Phase;
 
-use super::{Scene, on_a_plane, writes};
+use super::{Scene, on_a_plane};
 use crate::cluster::LIMIT;
 
 const POOLS: usize = 500;
@@ -49,7 +49,7 @@ fn five_hundred_pools_are_quiet_and_a_refill_keeps_to_the_rates_of_the_account()
 }
 
 /// Waits until EC2 has made so many volumes, then lets the account's clock pass by the time in which it loads their blocks
-/// and tells of it: twenty minutes for twenty GiB, and five.
+/// and tells of it: a few minutes for a GiB, and five more.
 async fn blocks_are_loaded(scene: &Scene, volumes: usize) -> Result<()> {
     wait::until(&format!("{volumes} volumes wait for their blocks or are ready"), LIMIT, async || {
         let objects = scene.volumes().list(&ListParams::default()).await?.items;
@@ -66,15 +66,15 @@ async fn blocks_are_loaded(scene: &Scene, volumes: usize) -> Result<()> {
 async fn nothing_is_written_while_nothing_changes(scene: &Scene) -> Result<()> {
     // What the last changes have set off comes to rest first.
     wait::until("nothing is written for a second", LIMIT, async || {
-        let first = writes(&scene.client).await?;
+        let first = scene.plane.writes().await?;
         tokio::time::sleep(Duration::from_secs(1)).await;
-        Ok((first == writes(&scene.client).await?).then_some(()))
+        Ok((first == scene.plane.writes().await?).then_some(()))
     })
     .await?;
-    let before = writes(&scene.client).await?;
+    let before = scene.plane.writes().await?;
     ensure!(before >= u64::try_from(POOLS)?, "the API server has counted {before} writes");
     tokio::time::sleep(WATCHED).await;
-    let after = writes(&scene.client).await?;
+    let after = scene.plane.writes().await?;
     ensure!(before == after, "{} writes were made for {POOLS} quiet pools", after - before);
     Ok(())
 }
