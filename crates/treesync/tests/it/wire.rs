@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use treesync::model::{ManifestPart, Wanted};
@@ -211,6 +212,37 @@ async fn a_wrong_certificate_is_refused_whichever_end_shows_it() {
     let missing = TlsFiles { key: folder.path().join("none"), ..peer };
     let error = Client::connect(&elsewhere.address, Some(&missing)).await.expect_err("no key");
     assert!(error.to_string().contains("none"), "{error}");
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_refused_whichever_end_shows_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ours = Authority::new("ours");
+    let at = |name: &str| folder.path().join(name);
+    let good = Served::start(Scripted::default(), tcp(), Some(&ours.issue(&at("good"), "127.0.0.1", &ours))).await;
+    let expired_peer = ours.issue_expired(&at("expired-peer"), "peer", &ours);
+    let error = Client::connect(&good.address, Some(&expired_peer)).await.expect_err("the peer's has expired");
+    assert!(error.to_string().to_lowercase().contains("expired"), "{error}");
+    let expired = Served::start(Scripted::default(), tcp(), Some(&ours.issue_expired(&at("expired"), "127.0.0.1", &ours))).await;
+    let error = Client::connect(&expired.address, Some(&ours.issue(&at("peer"), "peer", &ours))).await.expect_err("the server's has");
+    assert!(error.to_string().to_lowercase().contains("expired"), "{error}");
+}
+
+#[tokio::test]
+async fn a_peer_that_speaks_without_tls_hears_no_word_of_the_protocol() {
+    /// How HTTP/2 begins without TLS: preface and empty settings (RFC 9113, 3.4).
+    const PLAIN: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    /// The type of a TLS alert (RFC 8446, 5.1).
+    const ALERT: u8 = 21;
+    let folder = tempfile::tempdir().expect("a folder");
+    let ours = Authority::new("ours");
+    let served = Served::start(Scripted::default(), tcp(), Some(&ours.issue(folder.path(), "127.0.0.1", &ours))).await;
+    let mut stream = tokio::net::TcpStream::connect(served.address.to_string()).await.expect("connected");
+    stream.write_all(PLAIN).await.expect("sent");
+    let mut heard = Vec::new();
+    // A connection that is reset says no more than one that ends.
+    let end = tokio::time::timeout(LONG, stream.read_to_end(&mut heard)).await.expect("it ends");
+    assert!(heard.first().is_none_or(|first| *first == ALERT), "{end:?}: {heard:?}");
 }
 
 #[tokio::test]
