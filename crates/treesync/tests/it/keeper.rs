@@ -9,7 +9,7 @@ use treesync::model::{Position, Wanted};
 use treesync::publish::{Publisher, Step, Subscription};
 use treesync::verify::{Comparer, Repairer};
 
-pub(crate) const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_mins(2);
 /// Bytes that change while they are asked for can be gone a few times, while the source settles.
 const GONE_MAX: u32 = 5;
 

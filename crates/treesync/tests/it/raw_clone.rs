@@ -17,7 +17,7 @@ use crate::rsync;
 use crate::stage::images::{Image, ImageKind, Shutdown, shut_down};
 use crate::wire::Served;
 
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_mins(2);
 const IMAGE_MIB: u64 = 32;
 
 struct StopAt(Step);

@@ -18,7 +18,7 @@ use crate::stage::is_root_or_skipped;
 use crate::still::{Still, position};
 use crate::wire::Served;
 
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_mins(2);
 
 /// A source with each kind of entry.
 fn furnish(root: &Path) {

@@ -15,7 +15,7 @@ use treesync::wire::Address;
 use crate::scripted::{Scripted, at, batch, file, path, put};
 use crate::wire::Served;
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_mins(2);
 
 /// A copy in memory that survives being opened again.
 #[derive(Clone, Default)]

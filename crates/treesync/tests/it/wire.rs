@@ -16,7 +16,7 @@ use treesync::wire::{
 use crate::certificates::Authority;
 use crate::scripted::{Scripted, at, batch, file, path, put};
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_mins(2);
 
 /// A publisher that serves until it is dropped or stopped.
 pub(crate) struct Served {
