@@ -46,7 +46,7 @@ pub(crate) fn measure() {
     drop((publisher, subscriber));
     edit(200);
     let begun = Instant::now();
-    let one = "(rsync -aHAX --inplace --no-whole-file source/large copy-$n/; sync -f copy-$n) &";
+    let one = "(rsync -aHAX --modify-window=-1 --inplace --no-whole-file source/large copy-$n/; sync -f copy-$n) &";
     shell(&format!("cd {at}; for n in $(seq 0 {}); do {one} done; wait", COPIES - 1));
     row(
         "edit_in_512_mib",

@@ -223,7 +223,9 @@ impl World {
             std::fs::write(&list, names.join("\n")).expect("written");
             let begun = Instant::now();
             let folder = self.folder.path().display();
-            let one = format!("(rsync -aHAX --files-from={folder}/list {folder}/source/ {folder}/copy-$n/; {sync} {folder}/copy-$n) & ");
+            let one = format!(
+                "(rsync -aHAX --modify-window=-1 --files-from={folder}/list {folder}/source/ {folder}/copy-$n/; {sync} {folder}/copy-$n) & "
+            );
             shell(&format!("for n in $(seq 0 {}); do {one} done; wait", COPIES - 1));
             begun.elapsed().as_secs_f64()
         })
@@ -234,7 +236,9 @@ impl World {
             change();
             let begun = Instant::now();
             let folder = self.folder.path().display();
-            let one = format!("rsync -aHAX --delete --exclude=/.treesync --exclude=/lost+found {folder}/source/ {folder}/copy-$n/");
+            let one = format!(
+                "rsync -aHAX --modify-window=-1 --delete --exclude=/.treesync --exclude=/lost+found {folder}/source/ {folder}/copy-$n/"
+            );
             shell(&format!("for n in $(seq 0 {}); do {one}; done", COPIES - 1));
             begun.elapsed().as_secs_f64()
         })
