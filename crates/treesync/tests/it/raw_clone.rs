@@ -9,7 +9,7 @@ use rustix::fs::{Timespec, Timestamps};
 use tokio::sync::mpsc;
 use treesync::apply::{Copy, CopyOptions, Observer, Step};
 use treesync::publish::{PublishOptions, Publisher};
-use treesync::session::{Notice, Session, Settings, copy_at};
+use treesync::session::{Notice, Session, copy_at};
 use treesync::tree::Root;
 use treesync::wire::Address;
 
@@ -83,16 +83,7 @@ impl World {
     /// Follows until it is in sync; or gives what went wrong first.
     async fn sync(&self, copy: PathBuf, options: CopyOptions) -> Result<(), String> {
         let (sender, mut notices) = mpsc::unbounded_channel();
-        let settings = Settings {
-            address: self.served.address.clone(),
-            server_name: None,
-            source: String::new(),
-            tls: None,
-            session: "host".to_owned(),
-            copies: vec![("copy".to_owned(), copy_at(copy, options))],
-            spool_directory: self.folder.path().to_owned(),
-            jitter: Box::new(|| 0.0),
-        };
+        let settings = self.served.followed_by(vec![("copy".to_owned(), copy_at(copy, options))], self.folder.path());
         let session = Session::start(settings, sender).unwrap();
         let end = loop {
             match tokio::time::timeout(LONG, notices.recv()).await.expect("in time").expect("told") {

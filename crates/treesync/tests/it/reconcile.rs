@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::fs::{Timespec, Timestamps, XattrFlags};
 use tokio::sync::mpsc;
 use treesync::apply::{CopyOptions, MarkerState, read_marker};
-use treesync::session::{Notice, Session, Settings, Verdict, Verifier, copy_at};
+use treesync::session::{Notice, Session, Verdict, Verifier, copy_at};
 use treesync::tree::Root;
 use treesync::verify::{Difference, Level};
 use treesync::wire::{Address, Client};
@@ -76,17 +76,8 @@ impl World {
 
     fn session(&self, copies: &[&PathBuf], adopt: bool, notices: mpsc::UnboundedSender<Notice>) -> Session {
         let options = CopyOptions { adopt, ..CopyOptions::default() };
-        let settings = Settings {
-            address: self.served.address.clone(),
-            server_name: None,
-            source: String::new(),
-            tls: None,
-            session: "host".to_owned(),
-            copies: copies.iter().map(|copy| (copy.display().to_string(), copy_at((*copy).clone(), options.clone()))).collect(),
-            spool_directory: self.folder.path().to_owned(),
-            jitter: Box::new(|| 0.0),
-        };
-        Session::start(settings, notices).unwrap()
+        let copies = copies.iter().map(|copy| (copy.display().to_string(), copy_at((*copy).clone(), options.clone()))).collect();
+        Session::start(self.served.followed_by(copies, self.folder.path()), notices).unwrap()
     }
 
     /// Subscribes until all copies are in sync; gives what was told.

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use treesync::model::{ManifestPart, Wanted};
 use treesync::publish::{DetectionWish, PublishOptions, Publisher, Step};
+use treesync::session::{Open, Settings};
 use treesync::wire::{
     Address, Authorize, Call, CallError, Client, CopyState, Listening, Message, Peer, Piece, Source, Sources, TlsFiles, Versions,
 };
@@ -26,6 +27,20 @@ pub(crate) struct Served {
 }
 
 impl Served {
+    /// A session that follows this source, the only one there.
+    pub(crate) fn followed_by(&self, copies: Vec<(String, Open)>, spool_directory: &Path) -> Settings {
+        Settings {
+            address: self.address.clone(),
+            server_name: None,
+            source: String::new(),
+            tls: None,
+            session: "host".to_owned(),
+            copies,
+            spool_directory: spool_directory.to_owned(),
+            jitter: Box::new(|| 0.0),
+        }
+    }
+
     pub(crate) async fn start(source: impl Source, address: Address, tls: Option<&TlsFiles>) -> Self {
         let listening = Listening::bind(source, address, tls).await.expect("bound");
         let address = listening.address().clone();
