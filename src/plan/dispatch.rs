@@ -177,7 +177,8 @@ fn make_or_wait(
         return Err(waiting("and it has no completed snapshot yet; see the conditions of the pool"));
     };
     let failed = |volume: &&VolumeSeen| volume.phase == Some(Phase::Failed) && volume.claim.is_none();
-    if let Some(failed) = seen.volumes.iter().filter(|volume| belongs_to(volume, pool_key) && volume.zone == *zone).find(failed) {
+    let of_zone = seen.volumes.iter().filter(|volume| belongs_to(volume, pool_key) && volume.zone == *zone);
+    if let Some(failed) = of_zone.filter(failed).min_by_key(|volume| &volume.key) {
         return Err(waiting(&format!("and {} failed in EC2; another is made when that is cleaned up", failed.key.name)));
     }
     Ok(DemandAction::CreateForClaim {

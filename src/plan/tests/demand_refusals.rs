@@ -102,3 +102,12 @@ fn a_claim_whose_last_volume_failed_waits_until_that_is_cleaned_up() {
     let elsewhere = failed.zone("b");
     assert_eq!(demand_on_web().claims([claim("cart")]).volumes([elsewhere]).words(), ["make web-1 in a for cart on node-a"]);
 }
+
+#[test]
+fn of_several_failed_volumes_the_same_is_named_in_whatever_order_they_are_listed() {
+    let failed = |names: [&str; 2]| names.map(|name| volume(name).phase(Phase::Failed));
+    for names in [["web-0", "web-1"], ["web-1", "web-0"]] {
+        let (_, message) = told(&demand_on_web().claims([claim("cart")]).volumes(failed(names)));
+        assert!(message.contains("web-0 failed"), "{message}");
+    }
+}
