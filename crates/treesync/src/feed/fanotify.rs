@@ -79,7 +79,7 @@ pub struct Feed {
 
 impl Feed {
     /// Asks the kernel for the changes of the filesystem that a root is on. From when it returns, none is missed.
-    /// `wake` is called on the feed's thread whenever something was added.
+    /// `wake` is called on the feed's thread when something will be due, and nothing was before, or only later.
     ///
     /// # Errors
     /// The kernel refuses: capabilities, or the kind of filesystem.
@@ -279,24 +279,24 @@ impl Drain {
             }
         };
         let now = self.shared.started.elapsed();
-        let mut is_news = false;
         let mut state = self.shared.state();
+        let due_before = state.coalescer.due_at();
         state.events += events.len() as u64;
         for event in events {
             if event.mask & libc::FAN_Q_OVERFLOW != 0 {
                 state.coalescer.add_everything();
-                is_news = true;
             }
             if self.own_process == Some(event.process) {
                 continue;
             }
             for (dirty, writer) in meaning(event, self.reserved.as_ref()) {
                 state.coalescer.add(dirty, writer, now);
-                is_news = true;
             }
         }
+        // Whoever was woken before looks again when something is due then: later news only puts that off.
+        let is_sooner = state.coalescer.due_at().is_some_and(|due_at| due_before.is_none_or(|before| due_at < before));
         drop(state);
-        if is_news {
+        if is_sooner {
             (self.wake)();
         }
     }

@@ -124,8 +124,7 @@ impl Writing<'_, '_> {
         if old.as_ref() == Some(&row) {
             return Ok(());
         }
-        self.tables.take_row(&place)?;
-        self.tables.put_row(&place, &row)?;
+        self.tables.replace_row(&place, old.as_ref(), &row)?;
         if !has_bytes {
             self.write_blocks(&place, old.as_ref(), found)?;
         }
@@ -193,8 +192,8 @@ impl Writing<'_, '_> {
         if self.puts.contains_key(place) {
             return Ok(());
         }
-        if let Some(row) = self.tables.take_row(place)? {
-            self.tables.put_row(place, &Row { last_generation: self.generation, ..row })?;
+        if let Some(old) = self.tables.row(place)? {
+            self.tables.replace_row(place, Some(&old), &Row { last_generation: self.generation, ..old.clone() })?;
             self.puts.insert(place.clone(), None);
         }
         Ok(())

@@ -155,7 +155,12 @@ impl<'a> Reader<'a> {
             return Ok(Seen::Found(Box::new(found)));
         }
         for _ in 0..TRIES {
-            match self.lookup.read_entry(path, self.rules) {
+            let most_bytes = INLINE_MAX_BYTES.min(self.inline_budget_bytes);
+            let (reading, bytes) = match self.lookup.read_entry_and_bytes(path, self.rules, most_bytes) {
+                Ok((reading, bytes)) => (Ok(reading), bytes),
+                Err(error) => (Err(error), None),
+            };
+            match reading {
                 Ok(Reading::Absent) | Err(TreeError::NotBelow { .. }) => return Ok(Seen::Absent),
                 Ok(Reading::Skipped(_)) => {
                     self.met.skipped += 1;
@@ -163,7 +168,7 @@ impl<'a> Reader<'a> {
                 }
                 Ok(Reading::Torn) => {}
                 Ok(Reading::Entry(entry, stat)) => {
-                    if let Some(found) = self.found(path, *entry, &stat)? {
+                    if let Some(found) = self.found(path, *entry, &stat, bytes)? {
                         return Ok(Seen::Found(Box::new(found)));
                     }
                 }
@@ -179,7 +184,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The rest of what the index wants to know; none when the path changed meanwhile.
-    fn found(&mut self, path: &TreePath, entry: Entry, stat: &Stat) -> Result<Option<Found>, PublishError> {
+    fn found(&mut self, path: &TreePath, entry: Entry, stat: &Stat, bytes: Option<Bytes>) -> Result<Option<Found>, PublishError> {
         let identity = if stat.kind == NodeKind::Directory {
             match self.identity(path)? {
                 Some((identity, opened)) if opened.identity == stat.identity => Some(identity),
@@ -193,9 +198,12 @@ impl<'a> Reader<'a> {
         };
         let stamp = stamp_of(stat);
         let mut found = Found { entry, stamp, identity, below: Below::Unsaid, blocks: Vec::new(), inline: None };
-        let Some((size_bytes, content)) = found.entry.file() else { return Ok(Some(found)) };
-        if size_bytes <= INLINE_MAX_BYTES.min(self.inline_budget_bytes) {
-            let Some(bytes) = self.bytes(path, size_bytes)?.filter(|bytes| ContentHash::of(bytes) == content) else { return Ok(None) };
+        let Some((size_bytes, _)) = found.entry.file() else { return Ok(Some(found)) };
+        if let Some(bytes) = bytes {
+            // So young that a write during the reading may have left the same ctime.
+            if stamp.ctime == Mtime::default() && self.bytes(path, size_bytes)?.as_ref() != Some(&bytes) {
+                return Ok(None);
+            }
             self.inline_budget_bytes -= size_bytes;
             found.inline = Some(bytes);
         } else if size_bytes >= LARGE_FILE_BYTES {
