@@ -18,6 +18,8 @@ use serde_json::json;
 const COPIES: usize = 10;
 const FILES_IN_A_DIRECTORY: usize = 50;
 const ROUNDS: usize = 5;
+/// How long a publisher waits for quiet (`feed::Windows`); whoever gathers a list for rsync has to wait as well.
+const QUIET: Duration = Duration::from_millis(20);
 /// How long an idle subscriber is watched.
 const IDLE: Duration = Duration::from_secs(10);
 /// Files in the directory that is renamed.
@@ -26,16 +28,25 @@ const RENAMED: usize = 5_000;
 fn main() {
     let files = std::env::var("TREESYNC_BENCH_FILES").map_or(100_000, |text| text.parse().expect("TREESYNC_BENCH_FILES is a number"));
     assert!(rustix::process::geteuid().is_root(), "this benchmark mounts filesystems: run it as root");
-    let world = World::new(files);
-    for (changes, limit_seconds) in [(1, 0.060), (100, 0.3), (1_000, 1.5)] {
-        eprintln!("{changes} changes of {files} files");
-        world.measure(changes, limit_seconds);
+    let only = std::env::var("TREESYNC_BENCH_ONLY").ok();
+    let is_wanted = |part: &str| only.as_ref().is_none_or(|only| only.split(',').any(|wanted| wanted == part));
+    if ["changes", "rename", "idle"].into_iter().any(is_wanted) {
+        let world = World::new(files);
+        for (changes, limit_seconds) in [(1, 0.060), (100, 0.3), (1_000, 1.5)].into_iter().filter(|_| is_wanted("changes")) {
+            eprintln!("{changes} changes of {files} files");
+            world.measure(changes, limit_seconds);
+        }
+        if is_wanted("rename") {
+            world.rename_a_directory();
+        }
+        if is_wanted("idle") {
+            world.be_idle();
+        }
     }
-    world.rename_a_directory();
-    world.be_idle();
-    drop(world);
-    large::measure();
-    for files in [files, files * 5, files * 10] {
+    if is_wanted("large") {
+        large::measure();
+    }
+    for files in [files, files * 5, files * 10].into_iter().filter(|_| is_wanted("scale")) {
         scale::measure(files);
     }
 }
@@ -43,6 +54,13 @@ fn main() {
 fn shell(script: &str) {
     let status = Command::new("sh").args(["-ec", script]).status().expect("sh runs");
     assert!(status.success(), "{script}: {status}");
+}
+
+/// How rsync makes its copies durable, or not, and what that is called.
+#[derive(Clone, Copy)]
+struct Rival {
+    sync: &'static str,
+    text: &'static str,
 }
 
 struct World {
@@ -121,20 +139,17 @@ impl World {
     /// From now until something is true of all copies: when readers saw it on all of them, and when it was durable.
     fn wait_until(&self, is_there: impl Fn() -> bool) -> (f64, f64) {
         let begun = Instant::now();
-        let (mut told, mut generation, mut visible) = (0, 0, None);
+        let (mut generation, mut visible) = (0, None);
         loop {
             let event = self.subscriber.next();
             let seconds = begun.elapsed().as_secs_f64();
             let at = event["position"]["generation"].as_u64().unwrap_or(0);
             if event["event"] == "visible" {
-                told += 1;
                 generation = generation.max(at);
-                // A batch can end before the last of the changes, so the files are looked at, once all copies have it.
-                if told % COPIES == 0 && visible.is_none() && is_there() {
-                    visible = Some(seconds);
-                }
+                visible = Some(seconds);
             }
-            // In sync means durable.
+            // In sync means durable on all copies. A batch can end before the last of the changes, so the files are looked at:
+            // only now, since that takes time from those who still work.
             if event["event"] == "in_sync" && at >= generation && is_there() {
                 return (visible.unwrap_or(seconds), seconds);
             }
@@ -156,14 +171,12 @@ impl World {
         }
         let (ours, shown, cpu) = (median(ours), median(shown), median(cpu));
         row(&format!("visible_{changes}"), shown, "s", "a limit", limit_seconds, 1.0);
-        let list = median((0..ROUNDS).map(|round| self.rival_by_list(changes, 3 * ROUNDS + round, "true")).collect());
-        row(&format!("visible_{changes}_list"), shown, "s", "rsync --files-from, 10 in parallel, no sync", list, 1.0 / 2.5);
+        self.compare_by_list(&format!("visible_{changes}"), shown, changes, Rival { sync: "true", text: "no sync" }, 3);
         row(&format!("durable_{changes}"), ours, "s", "a limit", limit_seconds, 1.0);
-        let list = median((0..ROUNDS).map(|round| self.rival_by_list(changes, ROUNDS + round, "sync -f")).collect());
-        row(&format!("durable_{changes}_list"), ours, "s", "rsync --files-from, 10 in parallel, and sync -f", list, 1.0 / 2.5);
+        self.compare_by_list(&format!("durable_{changes}"), ours, changes, Rival { sync: "sync -f", text: "and sync -f" }, 5);
         if changes == 100 {
             let scan = self.rival_by_scan(|| {
-                self.change(changes, 2 * ROUNDS);
+                self.change(changes, 7 * ROUNDS);
             });
             row("durable_100_scan", ours, "s", "rsync -aHAX --delete, one copy after another", scan, 1.0 / 200.0);
         }
@@ -171,6 +184,18 @@ impl World {
         if changes >= 100 {
             row(&format!("cpu_{changes}"), cpu * 1000.0 / (changes * COPIES) as f64, "ms", "a limit, a file and copy", 0.15, 1.0);
         }
+    }
+
+    /// Beside rsync that has its list as soon as the last write is done, and beside rsync with the guarantees of ours: the list
+    /// is known after the same quiet, and is durable before the first copy is touched, or a crash would call for a scan.
+    fn compare_by_list(&self, name: &str, ours: f64, changes: usize, rival: Rival, first_round: usize) {
+        let times = |is_told: bool, first_round: usize| {
+            median((0..ROUNDS).map(|round| self.rival_by_list(changes, first_round * ROUNDS + round, rival.sync, is_told)).collect())
+        };
+        let text = format!("rsync --files-from, 10 in parallel, {}", rival.text);
+        row(&format!("{name}_list_known"), ours, "s", &text, times(true, first_round), 1.0 / 2.5);
+        let text = format!("{text}; 20 ms of quiet, a durable list");
+        row(&format!("{name}_list"), ours, "s", &text, times(false, first_round + 1), 1.0 / 2.5);
     }
 
     fn rename_a_directory(&self) {
@@ -215,13 +240,23 @@ impl World {
     }
 
     /// The same changes, by rsync to copies that nobody else keeps meanwhile: the engine is stopped, and then catches up.
-    fn rival_by_list(&self, changes: usize, round: usize, sync: &str) -> f64 {
+    fn rival_by_list(&self, changes: usize, round: usize, sync: &str, is_told: bool) -> f64 {
         self.paused(|| {
             let touched = self.change(changes, round);
             let list = self.folder.path().join("list");
             let names: Vec<String> = touched.iter().map(|file| file_at(Path::new(""), *file).display().to_string()).collect();
-            std::fs::write(&list, names.join("\n")).expect("written");
+            let names = names.join("\n");
+            if is_told {
+                std::fs::write(&list, &names).expect("written");
+            }
             let begun = Instant::now();
+            if !is_told {
+                std::thread::sleep(QUIET);
+                // On the filesystem of the source, as the index of ours is; in its reserved directory, so that it is no change.
+                let kept = std::fs::File::create(self.source().join(".treesync/list")).expect("created");
+                std::io::Write::write_all(&mut &kept, names.as_bytes()).and_then(|()| kept.sync_all()).expect("durable");
+                std::fs::copy(self.source().join(".treesync/list"), &list).expect("copied");
+            }
             let folder = self.folder.path().display();
             let one = format!(
                 "(rsync -aHAX --modify-window=-1 --files-from={folder}/list {folder}/source/ {folder}/copy-$n/; {sync} {folder}/copy-$n) & "
