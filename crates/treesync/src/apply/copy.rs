@@ -1,9 +1,11 @@
 //! A copy: opened, recovered, changed batch by batch.
 
+mod rest;
+
 use super::contents::Contents;
 use super::error::{CopyError, Problem};
 use super::hidden::intent::{Intent, MOST_BYTES};
-use super::hidden::{Home, Marker, MarkerState, RawClone, marker};
+use super::hidden::{Home, Marker, MarkerState, NAMES_ON_A_SHELF, RawClone, marker};
 use super::observer::{Observer, Step, Unobserved};
 use super::plan::{Given, Make, Plan, plan};
 use super::publish::Publisher;
@@ -13,9 +15,6 @@ use crate::tree::Root;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Names that one apply removes from the trash at most, so that the removal of a large tree does not delay what follows.
-/// About a tenth of a second on ext4 and XFS.
-const TRASH_PER_APPLY: usize = 5_000;
 /// Time that `syncfs` may take for each new file of ours: some ten times what it takes on an idle disk.
 const OWN_SYNC_OF_A_FILE: Duration = Duration::from_millis(1);
 /// Applies that sync file by file, before the filesystem as a whole is tried again.
@@ -74,6 +73,10 @@ pub struct Copy {
     raw_clone: Option<RawClone>,
     is_empty: bool,
     has_trash: bool,
+    /// What was replaced, or an empty shelf, is in the stage, and has to leave it before something new is staged.
+    is_stage_used: bool,
+    /// Operations since the trash was emptied: so many names may be in it, beside removed trees.
+    replaced: u64,
     by_file: u32,
 }
 
@@ -104,7 +107,20 @@ impl Copy {
             return Err(Problem::Foreign(first.clone()));
         }
         let is_empty = first.is_none();
-        let mut copy = Self { root, home, options, marker, unusable, pending: None, raw_clone, is_empty, has_trash: true, by_file: 0 };
+        let mut copy = Self {
+            root,
+            home,
+            options,
+            marker,
+            unusable,
+            pending: None,
+            raw_clone,
+            is_empty,
+            has_trash: true,
+            is_stage_used: false,
+            replaced: 0,
+            by_file: 0,
+        };
         if raw_clone.is_some_and(|raw_clone| raw_clone.has_index) {
             // Nothing is touched before it is known whose copy this shall be.
             copy.unusable = Some("it is a raw clone of a source".to_owned());
@@ -150,7 +166,7 @@ impl Copy {
     /// Finishes the pending intent.
     fn redo(&mut self) -> Result<(), Problem> {
         let Some(intent) = self.pending.take() else { return Ok(()) };
-        let result = self.publish(&intent, true).and_then(|()| self.finish(&intent.after));
+        let result = self.publish(&intent, true).and_then(|_| self.finish(&intent.after));
         if result.is_err() {
             self.pending = Some(intent);
             return result;
@@ -298,22 +314,6 @@ impl Copy {
         result.map_err(|problem| self.failed(problem))
     }
 
-    /// Removes up to `most` names of what was replaced or removed; whether all is gone. Readers do not see it.
-    /// Waits while an apply is unfinished: its redo must find no inode number used again.
-    pub fn empty_trash(&mut self, most: usize) -> Result<bool, CopyError> {
-        if self.marker.is_some_and(|marker| matches!(marker.state, MarkerState::Applying { .. })) {
-            return Ok(false);
-        }
-        let result = self.home.empty_trash(most);
-        self.has_trash = !matches!(result, Ok(true));
-        result.map_err(|problem| self.failed(problem))
-    }
-
-    /// Whether [`Copy::empty_trash`] may find something to do.
-    pub fn has_trash(&self) -> bool {
-        self.has_trash && !self.marker.is_some_and(|marker| matches!(marker.state, MarkerState::Applying { .. }))
-    }
-
     fn failed(&self, problem: Problem) -> CopyError {
         CopyError { copy: self.root.path().to_owned(), problem }
     }
@@ -343,7 +343,12 @@ impl Copy {
         applied.received_bytes = staged.filled.received_bytes;
         applied.local_bytes = staged.filled.local_bytes;
         applied.operations = intent.operations.len() as u64;
-        if let Err(problem) = self.publish(&intent, false).and_then(|()| self.finish(&intent.after)) {
+        self.replaced += applied.operations;
+        // Empty shelves.
+        self.is_stage_used |= applied.staged > NAMES_ON_A_SHELF;
+        let published = self.publish(&intent, false).map(|has_replaced| self.is_stage_used |= has_replaced);
+        let finished = published.and_then(|()| self.finish(&intent.after));
+        if let Err(problem) = finished.and_then(|()| self.let_go_of_links(plan.replaces_links, &intent)) {
             self.pending = Some(intent);
             return Err(problem);
         }
@@ -352,8 +357,9 @@ impl Copy {
 
     /// Everything up to the marker that says so: nothing is visible, all is durable.
     fn prepare(&mut self, plan: &Plan, batch: &Batch, contents: &dyn Contents, after: Marker) -> Result<(Intent, Staged), Problem> {
-        if room::check(&self.root, plan, batch).is_err() && self.has_trash {
-            self.has_trash = !self.home.empty_trash(usize::MAX)?;
+        self.empty_stage()?;
+        if self.has_trash && room::check(&self.root, plan, batch).is_err() {
+            self.sweep(usize::MAX)?;
         }
         room::check(&self.root, plan, batch)?;
         let place = (&self.root, &self.home, &*self.options.rules);
@@ -391,7 +397,8 @@ impl Copy {
         Ok(())
     }
 
-    fn publish(&self, intent: &Intent, is_redo: bool) -> Result<(), Problem> {
+    /// Whether something that was replaced is in the stage now.
+    fn publish(&self, intent: &Intent, is_redo: bool) -> Result<bool, Problem> {
         if !self.root.filesystem().keeps_order() {
             rustix::fs::syncfs(&self.root).map_err(Problem::own("make the marker durable"))?;
         }
@@ -400,7 +407,7 @@ impl Copy {
             self.step(Step::Operation(number))?;
             publisher.run(operation)?;
         }
-        Ok(())
+        Ok(publisher.has_replaced())
     }
 
     fn finish(&mut self, after: &Marker) -> Result<(), Problem> {
@@ -412,8 +419,6 @@ impl Copy {
         self.is_empty = false;
         self.step(Step::RemoveIntent)?;
         self.home.remove("intent")?;
-        self.step(Step::EmptyTrash)?;
-        self.has_trash = !self.home.empty_trash(TRASH_PER_APPLY)?;
         Ok(())
     }
 

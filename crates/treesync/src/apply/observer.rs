@@ -19,8 +19,10 @@ pub enum Step {
     MarkDone,
     /// Removing the intent.
     RemoveIntent,
-    /// Emptying the trash.
+    /// Removing what was removed or replaced and has other names.
     EmptyTrash,
+    /// Moving what was replaced by the apply before out of the stage.
+    EmptyStage,
     /// Marking a raw clone as a copy that is being repaired; what is sure of it is noted.
     MarkClone,
     /// Removing the index of the source from a raw clone.

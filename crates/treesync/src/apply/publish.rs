@@ -1,8 +1,8 @@
 //! Does the operations of an intent, for the first time or again.
 
 use super::error::Problem;
-use super::hidden::Home;
 use super::hidden::intent::Operation;
+use super::hidden::{Home, staged_name};
 use super::stage::metadata;
 use crate::model::{Entry, Rules, TreePath};
 use crate::tree::{Identity, Lookup, NodeKind, Root, Stat};
@@ -17,11 +17,20 @@ pub(super) struct Publisher<'p> {
     rules: &'p Rules,
     /// Whether some may be done already. Then each looks before it acts.
     is_redo: bool,
+    /// What was published last took the place of something.
+    replaces: bool,
+    /// Something of before is in the stage.
+    has_replaced: bool,
 }
 
 impl<'p> Publisher<'p> {
     pub(super) fn new(root: &'p Root, home: &'p Home, rules: &'p Rules, is_redo: bool) -> Self {
-        Self { lookup: root.lookup(), home, rules, is_redo }
+        Self { lookup: root.lookup(), home, rules, is_redo, replaces: false, has_replaced: false }
+    }
+
+    /// Whether what was replaced is in the stage by now.
+    pub(super) fn has_replaced(&self) -> bool {
+        self.has_replaced
     }
 
     /// Does one. Doing it again after it was done, or after a stop in the middle of it, gives the same.
@@ -32,17 +41,20 @@ impl<'p> Publisher<'p> {
             Operation::Publish { number, path, identity } => self.publish(*number, path, *identity),
             Operation::Set { path, identity, entry } => self.set(path, *identity, entry),
             Operation::Times { path, mtime } => {
-                let Some(stat) = self.lookup.stat(path)?.filter(|stat| stat.kind == NodeKind::Directory) else { return Ok(()) };
-                if stat.mtime == *mtime {
-                    return Ok(());
-                }
-                let (directory, name) = self.lookup.parent(path)?;
+                let (directory, name) = match self.lookup.parent(path) {
+                    Ok(place) => place,
+                    Err(error) if error.is_absent() => return Ok(()),
+                    Err(error) => return Err(error.into()),
+                };
                 let times = metadata::times(*mtime);
                 let set = match name {
                     b"" => rustix::fs::futimens(&directory, &times),
                     name => rustix::fs::utimensat(&directory, name, &times, AtFlags::SYMLINK_NOFOLLOW),
                 };
-                set.map_err(|error| Problem::io("set the times of", path, error))
+                match set {
+                    Ok(()) | Err(Errno::NOENT) => Ok(()),
+                    Err(error) => Err(Problem::io("set the times of", path, error)),
+                }
             }
         }
     }
@@ -76,7 +88,7 @@ impl<'p> Publisher<'p> {
     }
 
     fn publish(&mut self, number: u64, path: &TreePath, identity: Identity) -> Result<(), Problem> {
-        let number = number.to_string();
+        let number = staged_name(number);
         let (directory, name) = self.lookup.parent(path)?;
         if self.is_redo {
             if is_at(&directory, name, identity) {
@@ -87,15 +99,25 @@ impl<'p> Publisher<'p> {
             }
         }
         let failed = |error: Errno| Problem::io("publish", path, error);
-        match rustix::fs::renameat(self.home.stage(), &number, &directory, name) {
-            Ok(()) => return Ok(()),
-            // Another kind stands there, or a directory that is not empty.
-            Err(Errno::ISDIR | Errno::NOTDIR | Errno::NOTEMPTY | Errno::EXIST) => {}
+        let stage = self.home.stage();
+        let rename = |flags| rustix::fs::renameat_with(stage, &number, &directory, name, flags);
+        let begin = if self.replaces { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+        match rename(begin) {
+            Ok(()) if !self.replaces => return Ok(()),
+            Ok(()) => {}
+            Err(Errno::EXIST) if !self.replaces => {
+                self.replaces = true;
+                rename(RenameFlags::EXCHANGE).map_err(failed)?;
+            }
+            Err(Errno::NOENT) if self.replaces => {
+                self.replaces = false;
+                return rename(RenameFlags::NOREPLACE).map_err(failed);
+            }
             Err(error) => return Err(failed(error)),
         }
-        rustix::fs::renameat_with(self.home.stage(), &number, &directory, name, RenameFlags::EXCHANGE).map_err(failed)?;
-        self.lookup.forget();
-        self.home.take_away(self.home.stage(), number.as_bytes()).map_err(failed)
+        self.has_replaced = true;
+        self.lookup.forget_below(path);
+        Ok(())
     }
 
     fn set(&mut self, path: &TreePath, identity: Identity, entry: &Entry) -> Result<(), Problem> {

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::contents::SharedContents;
 use super::copy::Follower;
 use super::handle::SessionError;
+use super::worker::Replica;
 use crate::apply::{Copy, CopyError, CopyOptions, MarkerState, read_marker};
 use crate::model::{ContentHash, ManifestPart, Position, TreePath};
 use crate::tree::{Root, TreeError};
@@ -185,7 +186,9 @@ impl Verifier {
             let (position, is_last) = (part.position, part.is_last_part);
             let done = when_idle(move || {
                 let found = follower.reconcile_telling(&part, &contents);
-                let durable = if is_last { crate::session::Replica::make_durable(&mut follower) } else { Ok(()) };
+                let durable = if is_last { Replica::make_durable(&mut follower) } else { Ok(()) };
+                // Nobody else will.
+                while is_last && follower.tidy() {}
                 (follower, found, durable)
             });
             let (found, durable);

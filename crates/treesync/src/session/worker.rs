@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::contents::SharedContents;
@@ -13,6 +15,11 @@ use crate::model::{Batch, ManifestPart, Position, TreePath};
 /// Orders that wait for a copy. Enough that a short delay of one copy does not delay the others; few enough that the
 /// bytes for them fit in memory.
 const ORDERS_AHEAD: usize = 8;
+
+/// Pieces of tidying up when the last order is done.
+const LAST_PIECES: usize = 10;
+/// How long a copy rests before it tidies up: the other copies of the host, and what follows at once, come first.
+const REST: Duration = Duration::from_millis(300);
 
 /// Why a copy does not take a step.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +71,8 @@ pub(super) enum Order {
     Tell(oneshot::Sender<()>),
     /// Look whether others have changed the copy.
     LookForDrift,
+    /// Do what could wait, unless the copy has changed since.
+    TidyUp,
     /// Say that the copy is in sync when all before is done.
     InSync { lane: u64, position: Position },
 }
@@ -118,7 +127,9 @@ pub(super) fn start(id: CopyId, open: Open, said: mpsc::UnboundedSender<(CopyId,
     // A worker ends when nobody can give it orders but itself.
     let own_orders = sender.downgrade();
     let seat = Seat { id, orders: sender, lane: lane.clone() };
-    let worker = Worker { id, open, said, orders, own_orders, lane, replica: None, undurable: None };
+    let runtime = Handle::current();
+    let worker =
+        Worker { id, open, said, orders, own_orders, lane, runtime, replica: None, undurable: None, has_changed: false, will_tidy: false };
     let thread = std::thread::Builder::new().name(format!("treesync-copy-{id}")).spawn(move || worker.run())?;
     Ok((seat, thread))
 }
@@ -130,9 +141,14 @@ struct Worker {
     orders: mpsc::Receiver<Order>,
     own_orders: mpsc::WeakSender<Order>,
     lane: Arc<AtomicU64>,
+    runtime: Handle,
     replica: Option<Box<dyn Replica>>,
     /// Applied, and perhaps lost by a loss of power.
     undurable: Option<Position>,
+    /// Since it was to be tidied up.
+    has_changed: bool,
+    /// An order to tidy up is on its way.
+    will_tidy: bool,
 }
 
 impl Worker {
@@ -148,10 +164,39 @@ impl Worker {
             if let Some((paths, total)) = self.replica.as_mut().and_then(|replica| replica.drifted()) {
                 self.say(Said::Drift { paths, total });
             }
-            while self.orders.is_empty() && self.replica.as_mut().is_some_and(|replica| replica.tidy()) {}
         }
         // Nobody waits for the answer any more; the copy is in order either way.
         drop(self.make_durable());
+        let replica = self.replica.as_mut();
+        replica.map(|replica| (0..LAST_PIECES).take_while(|_| replica.tidy()).count());
+    }
+
+    /// Has the copy tidied up when it has rested.
+    fn tidy_later(&mut self) {
+        if self.will_tidy {
+            return;
+        }
+        self.will_tidy = true;
+        let orders = self.own_orders.clone();
+        self.runtime.spawn(async move {
+            tokio::time::sleep(REST).await;
+            if let Some(orders) = orders.upgrade() {
+                // A thread that has ended has tidied up.
+                orders.send(Order::TidyUp).await.ok();
+            }
+        });
+    }
+
+    /// Does what can wait, as long as nothing else is to be done.
+    fn tidy_up(&mut self) {
+        self.will_tidy = false;
+        let has_rested = !std::mem::take(&mut self.has_changed);
+        while has_rested && self.orders.is_empty() {
+            if !self.replica.as_mut().is_some_and(|replica| replica.tidy()) {
+                return;
+            }
+        }
+        self.tidy_later();
     }
 
     fn obey(&mut self, order: Order) -> Result<(), Fault> {
@@ -164,11 +209,16 @@ impl Worker {
                 replica.watch(Box::new(move || drop(orders.upgrade().map(|orders| orders.try_send(Order::LookForDrift)))));
                 self.say(Said::Opened(replica.position()));
                 self.replica = Some(replica);
+                self.tidy_later();
                 Ok(())
             }
             Order::Apply { lane, batch, contents } => self.with(lane, |replica| replica.apply(&batch, &contents)),
             Order::Reconcile { lane, part, contents } => self.with(lane, |replica| replica.reconcile(&part, &contents)),
             Order::LookForDrift => Ok(()),
+            Order::TidyUp => {
+                self.tidy_up();
+                Ok(())
+            }
             Order::Close(closed) => {
                 let durable = self.make_durable();
                 (self.replica, self.undurable) = (None, None);
@@ -196,6 +246,8 @@ impl Worker {
         let before = replica.position();
         change(replica)?;
         let after = replica.position();
+        self.has_changed = true;
+        self.tidy_later();
         if let Some(position) = after.filter(|_| after != before) {
             self.undurable = Some(position);
             self.say(Said::Visible(position));

@@ -37,6 +37,11 @@ impl<'r> Lookup<'r> {
         self.root
     }
 
+    /// Closes the directories at and below a path.
+    pub fn forget_below(&mut self, path: &TreePath) {
+        self.open.retain(|(open, _)| open != path && !open.is_below(path));
+    }
+
     /// Closes all directories.
     pub fn forget(&mut self) {
         self.open.clear();
@@ -47,7 +52,7 @@ impl<'r> Lookup<'r> {
         TreeError::of(self.root.path(), path, action, error)
     }
 
-    /// Opens a directory, for reading and for `*at` calls.
+    /// Opens a directory, for `*at` calls: it only names it, which is cheaper than to open it for reading.
     ///
     /// # Errors
     /// It is absent; or it, or a part of the way, is not a directory of this tree.
@@ -64,7 +69,7 @@ impl<'r> Lookup<'r> {
             None => (0, self.root_directory(path)?),
         };
         for step in steps(&path.as_bytes()[from..]) {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
             at = Rc::new(open_below(&at, step, flags).map_err(|error| self.failed(path, "open the directory", error))?);
         }
         if self.open.len() == DIRECTORIES_HELD_OPEN {
@@ -139,8 +144,10 @@ impl<'r> Lookup<'r> {
 
     /// The names in a directory, sorted by their bytes, without `.`, `..` and the reserved directory.
     pub fn names(&mut self, path: &TreePath) -> Result<Vec<Vec<u8>>, TreeError> {
-        let directory = self.directory(path)?;
+        let at = self.directory(path)?;
         let failed = |error: Errno| self.failed(path, "list", error);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let directory = open_below(&at, b".", flags).map_err(failed)?;
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;

@@ -20,7 +20,24 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+const NEXT_STAGE: &[u8] = b"stage.next";
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW);
+
+/// Names in one directory of the stage. The kernel looks through a block of names, some 340, for each that it makes or moves;
+/// through few it is through soon, and to make a directory costs about as much as a file.
+pub(in crate::apply) const NAMES_ON_A_SHELF: u64 = 64;
+
+/// Where something waits in the stage: the first in the stage itself, more on shelves.
+pub(in crate::apply) fn staged_name(number: u64) -> String {
+    match number / NAMES_ON_A_SHELF {
+        0 => number.to_string(),
+        shelf => format!("{}/{number}", shelf_name(shelf)),
+    }
+}
+
+fn shelf_name(shelf: u64) -> String {
+    format!("shelf-{shelf}")
+}
 
 /// Open, ours alone, and locked until it is dropped.
 pub(in crate::apply) struct Home {
@@ -114,9 +131,18 @@ impl Home {
         }
     }
 
+    /// Makes the shelf that a number is the first on.
+    pub(in crate::apply) fn make_shelf_for(&self, number: u64) -> Result<(), Problem> {
+        if number < NAMES_ON_A_SHELF || !number.is_multiple_of(NAMES_ON_A_SHELF) {
+            return Ok(());
+        }
+        let made = rustix::fs::mkdirat(&self.stage, shelf_name(number / NAMES_ON_A_SHELF), Mode::RWXU);
+        made.map_err(Problem::own("make a directory in the stage"))
+    }
+
     fn open_staged(&self, number: u64) -> Result<OwnedFd, Problem> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(&self.stage, number.to_string(), flags, Mode::empty()).map_err(Problem::own("open a staged file"))
+        rustix::fs::openat(&self.stage, staged_name(number), flags, Mode::empty()).map_err(Problem::own("open a staged file"))
     }
 
     /// Lets the kernel begin to write the bytes of a staged file, and does not wait for them. What fails here fails again
@@ -134,15 +160,35 @@ impl Home {
         rustix::fs::fdatasync(self.open_staged(number)?).map_err(Problem::own("make a staged file durable"))
     }
 
+    /// Moves the stage to the trash with all that is in it, and makes a new one. Where there is no room for that, what is in
+    /// it is removed.
+    pub(in crate::apply) fn replace_stage(&mut self) -> Result<(), Problem> {
+        let Ok((next, _)) = own_directory(&self.own, NEXT_STAGE, ".treesync/stage.next") else { return self.clear_stage() };
+        self.take_away(&self.own, b"stage").map_err(Problem::own("move the stage to the trash"))?;
+        // A stop in between leaves none; it is made when the copy is opened.
+        rustix::fs::renameat(&self.own, NEXT_STAGE, &self.own, "stage").map_err(Problem::own("make a new stage"))?;
+        self.stage = next;
+        Ok(())
+    }
+
     /// Throws away what waits in the stage.
     pub(in crate::apply) fn clear_stage(&self) -> Result<(), Problem> {
-        let names = trash::names(&self.stage).map_err(Problem::own("list the stage"))?;
-        for name in names {
-            let unlink = |flags| rustix::fs::unlinkat(&self.stage, &name[..], flags);
-            // A staged directory is empty; only one that was exchanged with it has something below.
+        self.clear(&self.stage).map_err(Problem::own("clear the stage"))
+    }
+
+    fn clear(&self, directory: &OwnedFd) -> std::io::Result<()> {
+        for name in trash::names(directory)? {
+            let unlink = |flags| rustix::fs::unlinkat(directory, &name[..], flags);
             match unlink(AtFlags::empty()).or_else(|_| unlink(AtFlags::REMOVEDIR)) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(_) => self.take_away(&self.stage, &name).map_err(Problem::own("clear the stage"))?,
+                Ok(()) | Err(Errno::NOENT) => continue,
+                Err(_) => {}
+            }
+            // A shelf. A staged directory is empty; only one that was exchanged with it has something below.
+            if name.starts_with(b"shelf-") {
+                self.clear(&open_below(directory, &name, DIRECTORY)?)?;
+                unlink(AtFlags::REMOVEDIR)?;
+            } else {
+                self.take_away(directory, &name)?;
             }
         }
         Ok(())

@@ -183,6 +183,7 @@ impl Planner<'_> {
     fn publish(&mut self, name: &Name, number: u64) -> Result<(), Problem> {
         let path = self.puts[name.put].path.clone();
         self.touch_parent(&path)?;
+        self.replaces_links |= name.now.is_some_and(|stat| stat.kind != NodeKind::Directory && stat.links > 1);
         let acts = if name.now.is_none() { &mut self.acts.fresh } else { &mut self.acts.replaced };
         acts.push(Act::Publish { number, path });
         Ok(())

@@ -60,6 +60,8 @@ pub(super) struct Plan {
     pub(super) acts: Vec<Act>,
     /// Paths that the rules keep on the copy, and that were left alone.
     pub(super) kept: u64,
+    /// Whether a file is replaced that has other names.
+    pub(super) replaces_links: bool,
 }
 
 /// What the copy has been given before.
@@ -91,11 +93,14 @@ struct Planner<'p> {
     given: Given,
     overlay: Overlay,
     touched: Touched,
+    /// Directories that puts are in, as they are today: each is opened once, with the first of them.
+    parents: HashMap<TreePath, Stat>,
     /// How many names of an inode the structural changes take away.
     leaving: HashMap<Identity, u32>,
     make: Vec<Make>,
     acts: Ordered,
     kept: u64,
+    replaces_links: bool,
 }
 
 /// Plans a batch.
@@ -108,10 +113,12 @@ pub(super) fn plan(root: &Root, rules: &Rules, batch: &Batch, given: Given) -> R
         given,
         overlay: Overlay::default(),
         touched: Touched::default(),
+        parents: HashMap::new(),
         leaving: HashMap::new(),
         make: Vec::new(),
         acts: Ordered::default(),
         kept: 0,
+        replaces_links: false,
     };
     planner.structure(&batch.structure)?;
     planner.puts()?;
@@ -142,12 +149,11 @@ impl Planner<'_> {
             Place::New(_) => None,
             Place::Absent => return Err(drift("is absent, and something is to be in it")),
             Place::At(origin) => {
-                let opened = match self.lookup.directory(&origin) {
+                let stat = match self.directory_stat(&origin) {
                     Err(error) if error.is_absent() => return Err(drift("is absent, and something is to be in it")),
                     Err(TreeError::NotBelow { .. }) => return Err(drift("is a link, a mount or a file, where a directory should be")),
-                    opened => opened?,
+                    stat => stat?,
                 };
-                let stat = Stat::at(&opened, b"").map_err(|error| Problem::io("read the state of", directory, error))?;
                 if stat.is_frozen {
                     return Err(Problem::Frozen(directory.clone()));
                 }
@@ -156,6 +162,16 @@ impl Planner<'_> {
         };
         self.touched.add(directory.clone(), mtime);
         Ok(())
+    }
+
+    fn directory_stat(&mut self, directory: &TreePath) -> Result<Stat, TreeError> {
+        if let Some(stat) = self.parents.get(directory) {
+            return Ok(*stat);
+        }
+        let opened = self.lookup.directory(directory)?;
+        let stat = Stat::at(&opened, b"").map_err(|error| self.lookup.failed(directory, "read the state of", error))?;
+        self.parents.insert(directory.clone(), stat);
+        Ok(stat)
     }
 
     fn touch_parent(&mut self, path: &TreePath) -> Result<(), Problem> {
@@ -196,6 +212,10 @@ impl Planner<'_> {
             }
             now => now?,
         };
+        if let (Some(_), Place::At(origin)) = (now, place) {
+            // While it is open.
+            self.directory_stat(&origin.parent().unwrap_or_default())?;
+        }
         match now {
             Some(stat) if stat.is_frozen => Err(Problem::Frozen(path.clone())),
             Some(stat) if stat.kind == NodeKind::MountPoint => {
@@ -266,6 +286,6 @@ impl Planner<'_> {
         // The deepest first: a directory that loses its permissions last still lets us in.
         acts.extend(self.acts.directory_settings.into_iter().rev());
         acts.extend(times);
-        Plan { make: self.make, acts, kept: self.kept }
+        Plan { make: self.make, acts, kept: self.kept, replaces_links: self.replaces_links }
     }
 }

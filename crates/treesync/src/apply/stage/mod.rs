@@ -6,8 +6,8 @@ pub(super) mod room;
 
 use super::contents::Contents;
 use super::error::Problem;
-use super::hidden::Home;
 use super::hidden::intent::Operation;
+use super::hidden::{Home, staged_name};
 use super::observer::{Observer, Step};
 use super::plan::{Act, Make, Plan, Who};
 use crate::model::{Batch, Entry, Put, Rules, TreePath};
@@ -62,9 +62,10 @@ pub(super) fn stage(
     let mut lookup = root.lookup();
     let filler = Filler { lookup: &mut lookup, contents, buffer: Vec::new() };
     let mut stager = Stager { home, rules, puts: &batch.puts, filler, staged: Staged::default() };
-    for (number, make) in plan.make.iter().enumerate() {
-        observer.before(Step::Stage(number as u64)).map_err(Problem::Stopped)?;
-        let identity = stager.make(&number.to_string(), make)?;
+    for (number, make) in (0..).zip(&plan.make) {
+        observer.before(Step::Stage(number)).map_err(Problem::Stopped)?;
+        home.make_shelf_for(number)?;
+        let identity = stager.make(&staged_name(number), make)?;
         stager.staged.identities.push(identity);
     }
     Ok(stager.staged)
@@ -99,7 +100,7 @@ impl Stager<'_, '_> {
             }
             Make::LinkStaged { number: of } => {
                 let stage = self.home.stage();
-                let linked = rustix::fs::linkat(stage, of.to_string(), stage, number, AtFlags::empty());
+                let linked = rustix::fs::linkat(stage, staged_name(*of), stage, number, AtFlags::empty());
                 linked.map_err(Problem::own("link a staged file"))?;
                 self.identity(number)
             }

@@ -1,12 +1,15 @@
 //! Checks that there is room for what is to be staged, and to change directories afterwards, before anything is written.
 
 use super::super::error::Problem;
+use super::super::hidden::NAMES_ON_A_SHELF;
 use super::super::plan::{Act, Bytes, Make, Plan};
 use crate::model::{Batch, Put};
 use crate::tree::{Filesystem, Root};
 
 /// What a name in a directory may need when the directory grows: a block and its share of an index block.
 const PER_NAME_BYTES: u64 = 512;
+/// The block of a directory in the stage: 4 KiB on ext4 and XFS.
+const PER_DIRECTORY_BYTES: u64 = 4096;
 /// For the intent, the marker, and blocks of directories.
 const RESERVE_BYTES: u64 = 256 * 1024;
 
@@ -30,8 +33,9 @@ fn need(plan: &Plan, batch: &Batch, can_clone: bool) -> Need {
     let is_inode = |make: &&Make| !matches!(make, Make::Link { .. } | Make::LinkStaged { .. });
     let names = plan.acts.iter().filter(|act| matches!(act, Act::Publish { .. } | Act::Move { .. })).count() as u64;
     let staged: u64 = plan.make.iter().map(bytes).fold(0, u64::saturating_add);
-    let inodes = plan.make.iter().filter(is_inode).count() as u64;
-    Need { bytes: staged.saturating_add(RESERVE_BYTES + names * PER_NAME_BYTES), inodes }
+    let shelves = plan.make.len() as u64 / NAMES_ON_A_SHELF;
+    let inodes = plan.make.iter().filter(is_inode).count() as u64 + shelves;
+    Need { bytes: staged.saturating_add(RESERVE_BYTES + names * PER_NAME_BYTES + shelves * PER_DIRECTORY_BYTES), inodes }
 }
 
 /// What a file takes on the disk: blocks of zeros become holes. A source that says too little fills the stage up, and

@@ -44,10 +44,11 @@ impl Pair {
     }
 
     #[track_caller]
-    fn assert_equal(&self) {
+    fn assert_equal(&mut self) {
         assert_equal(&self.source.root(), &self.folder.root());
+        assert!(self.copy.empty_trash(usize::MAX).unwrap());
         let own = |name: &str| std::fs::read_dir(self.folder.at(".treesync").join(name)).unwrap().count();
-        assert_eq!((own("stage"), own("trash")), (0, 0), "stage and trash are empty afterwards");
+        assert_eq!((own("stage"), own("trash")), (0, 0), "stage and trash are empty when it has rested");
         assert!(!self.folder.at(".treesync/intent").exists());
     }
 

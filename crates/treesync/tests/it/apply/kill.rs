@@ -33,6 +33,7 @@ fn the_process_that_is_killed() {
     let mut copy = Copy::open(Root::open(folder.as_ref()).unwrap(), options(Some(Arc::new(observer)))).unwrap();
     Scene::new().apply(&mut copy).unwrap();
     copy.make_durable().unwrap();
+    copy.empty_trash(usize::MAX).unwrap();
 }
 
 /// Whether it was killed, rather than done.

@@ -64,7 +64,7 @@ fn trial(image: &Image, scene: &Scene, how: Shutdown, step: u64, later: Duration
     let sync_budget = if step.is_multiple_of(3) { Duration::ZERO } else { watched.sync_budget };
     let mut copy = Copy::open(image.root(), CopyOptions { sync_budget, ..watched }).unwrap();
     let before = copy.position().unwrap().generation;
-    let applied = scene.apply(&mut copy).and_then(|_| copy.make_durable());
+    let applied = scene.apply(&mut copy).and_then(|_| copy.make_durable()).and_then(|()| copy.empty_trash(usize::MAX));
     drop(copy);
     CrashAt::crash(&image.path(), how, &is_done);
     image.remount();

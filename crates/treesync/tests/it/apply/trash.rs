@@ -5,6 +5,7 @@ use crate::stage::Tree;
 use crate::stage::images::{Image, ImageKind};
 use crate::stage::source::{FolderContents, assert_equal, batch};
 use std::io::Read;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::Command;
 use treesync::apply::{ContentError, Contents, Copy};
@@ -44,6 +45,62 @@ fn an_apply_that_fails_again_and_again_leaves_nothing_behind() {
         }
     }
     copy.apply(&first, &FolderContents(&source.root())).unwrap();
+    assert_equal(&source.root(), &folder.root());
+}
+
+/// A copy with one replaced file, whose bytes of before nobody has removed yet.
+fn with_a_replaced_file(source: &Tree, folder: &Tree) -> Copy {
+    source.write("file", "first");
+    let mut copy = Copy::open(folder.root(), options(None)).unwrap();
+    copy.apply(&batch(0, 1).put_all(source).build(), &FolderContents(&source.root())).unwrap();
+    source.write("file", "second");
+    copy.apply(&batch(1, 2).put_all(source).build(), &FolderContents(&source.root())).unwrap();
+    copy
+}
+
+#[test]
+fn what_was_replaced_goes_when_the_copy_rests_or_is_opened_again() {
+    let (source, folder) = (Tree::new(), Tree::new());
+    let mut copy = with_a_replaced_file(&source, &folder);
+    assert_eq!(names_in(folder.folder(), "stage"), 1, "it waits");
+    assert!(copy.has_trash() && copy.empty_trash(10).unwrap() && !copy.has_trash());
+    assert_eq!((names_in(folder.folder(), "stage"), names_in(folder.folder(), "trash")), (0, 0));
+    drop(copy);
+    let folder = Tree::new();
+    drop(with_a_replaced_file(&source, &folder));
+    assert!(Copy::open(folder.root(), options(None)).unwrap().empty_trash(10).unwrap());
+    assert_eq!((names_in(folder.folder(), "stage"), names_in(folder.folder(), "trash")), (0, 0));
+}
+
+#[test]
+fn a_crash_between_two_stages_is_made_good_by_the_next_open() {
+    let (source, folder) = (Tree::new(), Tree::new());
+    drop(with_a_replaced_file(&source, &folder));
+    let own = |name: &str| folder.at(".treesync").join(name);
+    std::fs::rename(own("stage"), own("trash/7")).unwrap();
+    std::fs::DirBuilder::new().mode(0o700).create(own("stage.next")).unwrap();
+    let mut copy = Copy::open(folder.root(), options(None)).unwrap();
+    for generation in 2..4 {
+        source.write("file", format!("at {generation}"));
+        let next = batch(generation, generation + 1).put_all(&source).build();
+        copy.apply(&next, &FolderContents(&source.root())).unwrap();
+    }
+    assert!(copy.empty_trash(usize::MAX).unwrap());
+    assert_equal(&source.root(), &folder.root());
+    assert_eq!((names_in(folder.folder(), "stage"), names_in(folder.folder(), "trash")), (0, 0));
+}
+
+#[test]
+fn a_file_of_which_one_name_is_replaced_has_one_name_less_at_once() {
+    let (source, folder) = (Tree::new(), Tree::new());
+    source.write("a", "both");
+    std::fs::hard_link(source.at("a"), source.at("b")).unwrap();
+    let mut copy = Copy::open(folder.root(), options(None)).unwrap();
+    copy.apply(&batch(0, 1).put_all(&source).build(), &FolderContents(&source.root())).unwrap();
+    std::fs::remove_file(source.at("a")).unwrap();
+    source.write("a", "its own");
+    copy.apply(&batch(1, 2).put_all(&source).build(), &FolderContents(&source.root())).unwrap();
+    // With the number of names.
     assert_equal(&source.root(), &folder.root());
 }
 
