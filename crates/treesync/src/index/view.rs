@@ -122,8 +122,16 @@ impl View {
         let mut inodes = BTreeSet::new();
         for observation in observations {
             let found = observation.found.as_ref().filter(|found| found.identity.is_none());
+            let row = self.row_of(&observation.at)?;
+            let has_one_name = |row: &Row| row.directory == 0 && row.entry.link_group == 0;
+            if let (Some(found), Some(row)) = (found, row.as_ref().filter(|row| has_one_name(row)))
+                && (found.stamp.inode, found.stamp.link_count) == (row.stamp.inode, 1)
+            {
+                // It had and has this name alone, as most.
+                continue;
+            }
             inodes.extend(found.map(|found| found.stamp.inode));
-            if let Some(row) = self.row_of(&observation.at)?.filter(|row| row.entry.link_group != 0) {
+            if let Some(row) = row.filter(|row| row.entry.link_group != 0) {
                 inodes.insert(row.stamp.inode);
             }
         }

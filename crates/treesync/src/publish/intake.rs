@@ -3,12 +3,15 @@
 use super::PublishError;
 use super::engine::{COMMIT_OBSERVATIONS, Engine, INLINE_MAX_TOTAL_BYTES};
 use super::observer::EngineStep;
-use super::reader::{Reader, Seen};
+use super::reader::{Met, Reader, Seen};
 use super::scan::{Scan, Step};
 use crate::feed::{Dirty, Writer};
 use crate::index::{At, Below, Observation, View};
 use crate::model::TreePath;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// From so many names on two threads read them: to start one takes as long as to read two files.
+const NAMES_FOR_TWO: usize = 32;
 
 impl Engine {
     /// Reads names, and all below directories that the index does not know, and commits.
@@ -16,10 +19,8 @@ impl Engine {
         self.options.observer.before(EngineStep::Read);
         let (shared, root) = (self.shared.clone(), self.root.clone());
         let view = shared.index.view()?;
-        let mut reader = Reader::new(&root, &shared, self.feed.as_ref(), INLINE_MAX_TOTAL_BYTES);
-        let gathered = gather(&mut reader, &view, names)?;
-        let met = std::mem::take(&mut reader.met);
-        drop(reader);
+        let reader = |inline_bytes| Reader::new(&root, &shared, self.feed.as_ref(), inline_bytes);
+        let (gathered, met) = gather_all(&reader, &view, names)?;
         self.note_met(met);
         self.add_hot(gathered.hot);
         let mut observations = gathered.observations;
@@ -122,8 +123,41 @@ struct Gathered {
     hot: Vec<At>,
 }
 
+impl Gathered {
+    /// A directory may be after what is in it then; the index waits for it.
+    fn add(&mut self, more: Self) {
+        self.observations.extend(more.observations);
+        self.unknown.extend(more.unknown);
+        self.takes_over |= more.takes_over;
+        self.hot.extend(more.hot);
+    }
+}
+
+/// Reads names, many of them on two threads: the copies wait for it, and are idle.
+fn gather_all<'a>(reader: &(impl Fn(u64) -> Reader<'a> + Sync), view: &View, names: BTreeSet<At>) -> Result<(Gathered, Met), PublishError> {
+    let gather = |names: Vec<At>, inline_bytes| {
+        let mut reader = reader(inline_bytes);
+        let gathered = gather(&mut reader, view, names)?;
+        Ok((gathered, reader.met))
+    };
+    let mut names: Vec<At> = names.into_iter().collect();
+    if names.len() < NAMES_FOR_TWO {
+        return gather(names, INLINE_MAX_TOTAL_BYTES);
+    }
+    // Names of a directory follow each other, so that each directory is opened by one of the two.
+    let others = names.split_off(names.len() / 2);
+    let (first, second) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| gather(others, INLINE_MAX_TOTAL_BYTES / 2));
+        (gather(names, INLINE_MAX_TOTAL_BYTES / 2), other.join())
+    });
+    let ((mut all, mut met), (more, more_met)) = (first?, second.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+    all.add(more);
+    met.add(more_met);
+    Ok((all, met))
+}
+
 /// Reads names in the order of their paths, so that a directory is seen before what is in it.
-fn gather(reader: &mut Reader, view: &View, names: BTreeSet<At>) -> Result<Gathered, PublishError> {
+fn gather(reader: &mut Reader, view: &View, names: Vec<At>) -> Result<Gathered, PublishError> {
     let mut paths = BTreeMap::new();
     for at in names {
         // Gone, or outside: then a directory above it is to be looked at as well, or it is none of ours.
