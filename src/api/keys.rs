@@ -8,6 +8,11 @@ pub const LABEL_POOL: &str = "volumedispatcher.io/pool";
 /// Label of a PoolVolume: the node that attaches it, or has not yet let go of it. Agents select by it.
 pub const LABEL_NODE: &str = "volumedispatcher.io/node";
 
+/// Label of a PoolVolume that is the source of its pool; every agent watches those.
+pub const LABEL_ROLE: &str = "volumedispatcher.io/role";
+/// The value of [`LABEL_ROLE`] of a source.
+pub const ROLE_SOURCE: &str = "source";
+
 /// Finalizer of VolumePool and PoolVolume: nothing in EC2 is left behind unseen.
 pub const FINALIZER: &str = "volumedispatcher.io/cleanup";
 /// Finalizer of a PersistentVolume: it stays until its volume is released.

@@ -1,22 +1,32 @@
 //! The public contract: the custom resources of `volumedispatcher.io/v1alpha1` and every key that we write on objects.
 
 pub mod keys;
+pub mod path_operation;
 pub mod pool_node;
 pub mod pool_volume;
 pub mod snapshots;
+pub mod sync;
+mod sync_spec;
 pub mod volume_pool;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::Value;
 
+pub use path_operation::{PathOperation, PathOperationSpec, PathOperationStatus};
 pub use pool_node::{PoolNode, PoolNodeSpec, PoolNodeStatus};
 pub use pool_volume::{CloudStatus, NodeStatus, PoolVolume, PoolVolumeSpec, PoolVolumeStatus};
+pub use sync::{CheckpointStatus, PublishSpec, Role, SyncState, SyncStatus, VerifiedStatus, VerifyLevel, VerifySpec};
 pub use volume_pool::{VolumePool, VolumePoolSpec, VolumePoolStatus};
 
 /// All resource definitions, each with the file name under which `crds/` keeps it.
 pub fn definitions() -> Vec<(&'static str, Value)> {
-    let all = [("volumepools.yaml", VolumePool::crd()), ("poolvolumes.yaml", PoolVolume::crd()), ("poolnodes.yaml", PoolNode::crd())];
+    let all = [
+        ("volumepools.yaml", VolumePool::crd()),
+        ("poolvolumes.yaml", PoolVolume::crd()),
+        ("poolnodes.yaml", PoolNode::crd()),
+        ("pathoperations.yaml", PathOperation::crd()),
+    ];
     all.map(|(file, definition)| (file, tidied(&definition))).into()
 }
 

@@ -7,6 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::sync::{PublishSpec, Role, SyncStatus, VerifySpec};
 use crate::domain::{ClaimRef, Encryption, ModificationState, Phase};
 
 /// One EBS volume of a pool. The controller makes and deletes these objects; people read them.
@@ -30,20 +31,34 @@ use crate::domain::{ClaimRef, Encryption, ModificationState, Phase};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "VolumeID", type_ = "string", json_path = ".status.cloud.volumeID", priority = 1),
     printcolumn(name = "Init%", type_ = "integer", json_path = ".status.cloud.initializedPercent", priority = 1),
-    printcolumn(name = "Mounted", type_ = "boolean", json_path = ".status.node.mounted", priority = 1)
+    printcolumn(name = "Mounted", type_ = "boolean", json_path = ".status.node.mounted", priority = 1),
+    printcolumn(name = "Sync", type_ = "string", json_path = ".status.node.sync.state", priority = 1),
+    printcolumn(name = "SyncGen", type_ = "integer", json_path = ".status.node.sync.generation", priority = 1),
+    printcolumn(name = "Lag", type_ = "integer", json_path = ".status.node.sync.lag", priority = 1),
+    printcolumn(name = "LastSync", type_ = "date", json_path = ".status.node.sync.lastInSyncTime", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PoolVolumeSpec {
     /// The pool it belongs to, in the same namespace.
     pub pool_ref: PoolRef,
+    /// What it is to the pool. Default: Copy.
+    #[serde(default)]
+    pub role: Role,
+    /// What the agent that has it publishes; for role Source only. Default: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish: Option<PublishSpec>,
+    /// A comparison with the source that its agent shall make. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifySpec>,
     /// The availability zone of the volume. Example: us-east-1a.
     pub zone: String,
-    /// Its number in the pool, part of its name.
+    /// Its number in the pool, part of its name. Without meaning for role Source.
     pub slot: u32,
     /// How often in a row EC2 had failed to make a volume before this one. Default: 0.
     #[serde(default)]
     pub attempt: u32,
-    /// What it is filled from.
+    /// What it is filled from. Empty for role Source, which is filled by its owner.
+    #[serde(default)]
     pub origin: Origin,
     /// Size of the EBS volume in GiB.
     #[serde(rename = "sizeGiB")]
@@ -164,6 +179,9 @@ pub struct NodeStatus {
     /// How many pods have it published.
     #[serde(default)]
     pub published: u32,
+    /// How far its content is with the source of the pool. Default: the pool is not live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<SyncStatus>,
     /// What fails at present, with the fix where we know one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

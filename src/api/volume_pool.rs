@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{Access, ReclaimPolicy};
 
 pub use super::snapshots::{RetainSpec, SnapshotsSpec};
+pub use super::sync_spec::{SourceSync, SyncMode, SyncSpec, WhenSourceAway};
 
 /// A pool of identical EBS volumes, filled from one source and ready to be claimed by pods.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -43,6 +44,7 @@ pub use super::snapshots::{RetainSpec, SnapshotsSpec};
 #[x_kube(
     validation = Rule::new("self.source == oldSelf.source").message("spec.source cannot change; make a new pool for another source"),
     validation = Rule::new("!(has(self.source.snapshotID) && has(self.snapshots) && has(self.snapshots.schedule))").message("spec.snapshots.schedule needs a source volume; spec.source.snapshotID is fixed content, of which no snapshots are taken"),
+    validation = Rule::new("!(has(self.source.snapshotID) && has(self.sync) && self.sync.mode == 'Live')").message("spec.sync.mode Live needs a source volume; spec.source.snapshotID is fixed content"),
     validation = Rule::new("!(self.claims.access == 'ReadWrite' && self.claims.reclaimPolicy == 'Recycle')").message("spec.claims.reclaimPolicy Recycle needs spec.claims.access ReadOnly, since a written volume is no longer a copy; use Delete or Retain")
 )]
 pub struct VolumePoolSpec {
@@ -69,6 +71,10 @@ pub struct VolumePoolSpec {
     /// When snapshots of the source are taken, how long they are kept, and how far volumes may be behind.
     #[serde(default)]
     pub snapshots: SnapshotsSpec,
+
+    /// Whether volumes follow the source while they exist, and how.
+    #[serde(default)]
+    pub sync: SyncSpec,
 
     /// Who may claim volumes of this pool, how pods use them, and what happens afterwards.
     #[serde(default)]
@@ -233,7 +239,7 @@ impl VolumeType {
 }
 
 /// Who may claim volumes, how pods use them, and what happens afterwards.
-#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClaimsSpec {
     /// How pods use a volume. Default: ReadOnly.
@@ -245,6 +251,16 @@ pub struct ClaimsSpec {
     #[serde(default)]
     pub when_empty: WhenEmpty,
 
+    /// How old the content of a volume may be when a pod gets it, of a pool that is Live. Default: 5s. Example: 500ms.
+    #[serde(default = "five_seconds")]
+    #[schemars(regex(pattern = r"^[1-9][0-9]{0,5}(ms|s|m)$"))]
+    pub max_staleness: String,
+
+    /// What a claim gets while nobody publishes the source: `Wait` waits until its volume is known to be fresh, `Serve`
+    /// gives it what the volume has. Default: Wait.
+    #[serde(default)]
+    pub when_source_away: WhenSourceAway,
+
     /// What happens to a volume when its claim is deleted. Recycle needs access ReadOnly. Default: Recycle.
     #[serde(default)]
     pub reclaim_policy: ReclaimPolicy,
@@ -252,6 +268,23 @@ pub struct ClaimsSpec {
     /// Other namespaces that may claim through a StorageClass with the parameter `pool`. Default: none.
     #[serde(default)]
     pub namespaces: NamespacesSpec,
+}
+
+impl Default for ClaimsSpec {
+    fn default() -> Self {
+        Self {
+            access: Access::default(),
+            when_empty: WhenEmpty::default(),
+            max_staleness: five_seconds(),
+            when_source_away: WhenSourceAway::default(),
+            reclaim_policy: ReclaimPolicy::default(),
+            namespaces: NamespacesSpec::default(),
+        }
+    }
+}
+
+fn five_seconds() -> String {
+    "5s".to_owned()
 }
 
 /// What a claim gets when no volume is ready.
@@ -288,7 +321,7 @@ pub enum DeletionPolicy {
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumePoolStatus {
-    /// Ready, SourceReady, SnapshotFresh, PoolFilled, Degraded and Paused.
+    /// Ready, SourceReady, SnapshotFresh, PoolFilled, InSync, Degraded and Paused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_string()]))]
     pub conditions: Vec<Condition>,
@@ -370,6 +403,9 @@ pub struct SourceStatus {
     /// Generation of the newest snapshot that was completed.
     #[serde(default)]
     pub generation: u64,
+    /// How it is published to the volumes that follow it. Default: the pool is not live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<SourceSync>,
 }
 
 /// One snapshot of the source.

@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 use crate::api::keys::{FINALIZER, LABEL_POOL, MANAGER_CONTROLLER};
 use crate::api::pool_volume::{Origin as ApiOrigin, PoolRef};
 use crate::api::volume_pool::SnapshotIntent;
-use crate::api::{CloudStatus, PoolVolume, PoolVolumeSpec, VolumePool, VolumePoolStatus};
+use crate::api::{CloudStatus, PoolVolume, PoolVolumeSpec, Role, VolumePool, VolumePoolStatus};
 use crate::controller::backoff::Backoff;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
@@ -240,6 +240,9 @@ pub(in crate::controller) fn pool_volume(pool: &VolumePool, new: &NewVolume) -> 
         },
         spec: PoolVolumeSpec {
             pool_ref: PoolRef { name: pool.name_any(), uid: pool.uid().unwrap_or_default() },
+            role: Role::Copy,
+            publish: None,
+            verify: None,
             zone: new.zone.to_string(),
             slot: new.slot,
             attempt: new.attempt,

@@ -187,6 +187,7 @@ fn source_status(stored: Option<SourceStatus>, report: &Report) -> Option<Source
         size_gib: source.size_gib,
         filesystem: source.filesystem.clone().or(known_filesystem),
         generation,
+        sync: None,
     });
     found.or_else(|| stored.map(|known| SourceStatus { generation, ..known }))
 }
