@@ -17,13 +17,13 @@ pub struct SyncSpec {
     pub mode: SyncMode,
 
     /// Patterns of paths that are not copied: as of .gitignore, from the root of the source. Default: none.
-    /// Example: ["*.tmp"].
+    /// Example: `["*.tmp"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(min = 1, max = 1000)))]
     pub exclude: Vec<String>,
 
     /// Patterns of paths that each volume keeps for itself, whatever the source has there. Default: none.
-    /// Example: ["cache/**"].
+    /// Example: `["cache/**"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(min = 1, max = 1000)))]
     pub preserve_on_copies: Vec<String>,
