@@ -1,11 +1,11 @@
 //! The command line: the only file that names a flag or an environment variable.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::agent::{self, DeviceTree};
+use crate::agent::{self, DeviceTree, SyncSettings};
 use crate::controller;
 use crate::domain::{GiB, NodeName};
 use crate::ec2::pacing::{Limits, Raised};
@@ -106,6 +106,15 @@ pub struct AgentArgs {
     /// Address of health and metrics.
     #[arg(long, env = "ADMIN_ADDRESS", default_value = "0.0.0.0:8081")]
     pub admin_address: SocketAddr,
+    /// Where sources of live pools are published to other agents, by mutual TLS.
+    #[arg(long, env = "SYNC_ADDRESS", default_value = "0.0.0.0:8082")]
+    pub sync_address: SocketAddr,
+    /// The address by which other nodes reach this agent. Default: none, it publishes nothing.
+    #[arg(long, env = "POD_IP")]
+    pub pod_ip: Option<IpAddr>,
+    /// The folder with tls.crt, tls.key and ca.crt of the agents. Default: none, nothing is published or followed.
+    #[arg(long, env = "SYNC_TLS_DIR")]
+    pub sync_tls_dir: Option<PathBuf>,
 }
 
 /// Arguments of `explain`.
@@ -191,6 +200,7 @@ impl AgentArgs {
             devices: DeviceTree { dev: self.dev_dir.clone(), sys: self.sys_dir.clone() },
             cluster: self.ec2.cluster_name.clone(),
             admin_address: self.admin_address,
+            sync: SyncSettings { listen: self.sync_address, advertised: self.pod_ip, tls: self.sync_tls_dir.clone() },
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What is measured. Labels are bounded: actions, results, reasons, pools and zones, never volume ids.
 
+mod live;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +13,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+pub use live::{LiveMetrics, VerifiedLabels};
 
 /// Upper ends of the times that a volume takes: from a second, which EC2 needs at least, to an hour.
 const FILL_BUCKETS: [f64; 9] = [1.0, 2.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0];
@@ -77,6 +81,7 @@ pub struct Metrics {
     strays: Family<ReasonLabels, Gauge>,
     fill_seconds: Histogram,
     reconcile_seconds: Histogram,
+    live: LiveMetrics,
     /// What was told of each pool, by namespace and name, to take it back.
     told: Arc<Mutex<HashMap<(String, String), PoolFigures>>>,
 }
@@ -95,6 +100,7 @@ impl Default for Metrics {
             strays: Family::default(),
             fill_seconds: Histogram::new(FILL_BUCKETS),
             reconcile_seconds: Histogram::new(RECONCILE_BUCKETS),
+            live: LiveMetrics::register(&mut registry),
             told: Arc::default(),
         };
         registry.register("effects", "Effects that were carried out, by action and result", metrics.effects.clone());
@@ -123,6 +129,11 @@ impl Metrics {
     /// Counts one call to EC2.
     pub fn call(&self, action: &'static str, result: &'static str) {
         self.calls.get_or_create(&EffectLabels { action, result }).inc();
+    }
+
+    /// What is measured of live content.
+    pub fn live(&self) -> &LiveMetrics {
+        &self.live
     }
 
     /// Sets the figures of a pool; those that it no longer has go.

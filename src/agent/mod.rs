@@ -1,11 +1,14 @@
 //! The agent of one node: attaches and mounts the volumes that the controller assigns, and hands them to pods by CSI.
 //!
+//! Volumes of a pool that is live it also keeps in step with their source, or publishes that source (`live`).
+//!
 //! It keeps nothing in memory that it needs after a restart: what is attached it asks the device tree and EC2, what
 //! is mounted it asks the kernel. Mounts belong to the node and outlive the process.
 
 mod attach;
 mod csi;
 mod device;
+mod live;
 mod mount;
 mod place;
 mod pool_node;
@@ -26,8 +29,7 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::admin::Admin;
-use crate::api::PoolVolume;
-use crate::api::keys::LABEL_NODE;
+use crate::api::keys::{LABEL_NODE, LABEL_ROLE, ROLE_SOURCE};
 use crate::domain::NodeName;
 use crate::ec2::Ec2;
 use crate::k8s::watch::{Wakers, reflect};
@@ -35,8 +37,11 @@ use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
 pub use device::DeviceTree;
+pub use live::SyncSettings;
+use live::{Live, STOP_WITHIN, Watched};
 pub use place::Place;
 pub use privileges::drop_privileges;
+use report::Reporter;
 use state::Agent;
 
 /// What an agent must be told.
@@ -54,30 +59,59 @@ pub struct Settings {
     pub cluster: String,
     /// Where health and metrics are served.
     pub admin_address: SocketAddr,
+    /// How agents reach each other.
+    pub sync: SyncSettings,
 }
 
 /// Runs until SIGTERM. Mounts and attachments stay as they are.
 pub async fn run<E: Ec2>(client: Client, ec2: E, place: Place, settings: Settings) -> anyhow::Result<()> {
-    let admin = Admin::serve(settings.admin_address, Metrics::default()).await?;
+    let metrics = Metrics::default();
+    let admin = Admin::serve(settings.admin_address, metrics.clone()).await?;
     let wake = Arc::new(Notify::new());
     let mut tasks = JoinSet::new();
-    let mine = watcher::Config::default().labels(&format!("{LABEL_NODE}={}", settings.node));
-    let volumes = reflect::<PoolVolume>(&mut tasks, Api::all(client.clone()), mine, Wakers::new([wake.clone()]));
+    let watched = watch(&mut tasks, &client, &settings, &wake);
     let mut shutdown = Shutdown::listen()?;
     tokio::select! {
-        ready = volumes.wait_until_ready() => ready.context("the watch of volumes ended before it had listed everything")?,
+        ready = listed(&watched) => ready.context("a watch ended before it had listed everything")?,
         () = shutdown.requested() => return Ok(()),
     }
-    let agent = Agent::new(client, ec2, place, settings, volumes, admin, wake);
+    let reporter = Reporter { client: client.clone(), node: settings.node.clone(), instance: place.instance.clone() };
+    let volumes = watched.volumes.clone();
+    let sync = (settings.sync.clone(), settings.state.clone());
+    let live = Live::start(&mut tasks, &settings.node, sync, metrics.live().clone(), reporter.clone(), watched);
+    let agent = Agent::new(client, ec2, place, settings, (volumes, wake), admin, (reporter, live.clone()));
     pool_node::register(&agent).await?;
     csi::serve(&agent, &mut tasks)?;
     tasks.spawn(reconcile::run(agent.clone()));
     tasks.spawn(pool_node::run(agent));
     tokio::select! {
         () = shutdown.requested() => {
-            info!("stopped; mounts stay");
+            let is_in_order = tokio::time::timeout(STOP_WITHIN, live.stop()).await.is_ok();
+            info!(is_in_order, "stopped; mounts stay");
             Ok(())
         }
         ended = tasks.join_next() => Err(anyhow::anyhow!("a part of the agent ended: {ended:?}")),
     }
+}
+
+/// Watches the volumes of this node, the sources of all pools, and all operations.
+fn watch(tasks: &mut JoinSet<()>, client: &Client, settings: &Settings, wake: &Arc<Notify>) -> Watched {
+    let (sources_changed, orders_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let mine = watcher::Config::default().labels(&format!("{LABEL_NODE}={}", settings.node));
+    let of_sources = watcher::Config::default().labels(&format!("{LABEL_ROLE}={ROLE_SOURCE}"));
+    let wakers = |all: &[&Arc<Notify>]| Wakers::new(all.iter().copied().cloned());
+    Watched {
+        volumes: reflect(tasks, Api::all(client.clone()), mine, wakers(&[wake, &orders_changed])),
+        // A volume is mounted in another way once its pool has a source.
+        sources: reflect(tasks, Api::all(client.clone()), of_sources, wakers(&[wake, &sources_changed])),
+        operations: reflect(tasks, Api::all(client.clone()), watcher::Config::default(), wakers(&[&orders_changed])),
+        sources_changed,
+        orders_changed,
+    }
+}
+
+async fn listed(watched: &Watched) -> anyhow::Result<()> {
+    watched.volumes.wait_until_ready().await?;
+    watched.sources.wait_until_ready().await?;
+    Ok(())
 }

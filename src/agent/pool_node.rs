@@ -76,7 +76,7 @@ fn status<E>(agent: &Agent<E>, requested: &BTreeMap<VolumeId, usize>) -> PoolNod
         attach_limit: agent.place.attach_limit,
         attached: u32::try_from(attached).unwrap_or(u32::MAX),
         requested: requested.keys().map(ToString::to_string).collect(),
-        sync_address: None,
+        sync_address: agent.settings.sync.advertised().map(|address| address.to_string()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }

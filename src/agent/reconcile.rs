@@ -10,10 +10,10 @@ use tokio::task::{self, JoinSet};
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::attach::{self, Attached};
-use super::mount::{self, Mode, table};
-use super::report::report;
+use super::live;
+use super::mount::{self, Growth, Mode, table};
 use super::state::{Agent, Mounted, volume_id};
-use crate::api::{NodeStatus, PoolVolume};
+use crate::api::{NodeStatus, PoolVolume, Role};
 use crate::domain::{Access, Phase, VolumeId};
 use crate::ec2::Ec2;
 use crate::k8s::write::Outcome;
@@ -152,8 +152,9 @@ async fn work<E: Ec2>(agent: Agent<E>, volume: Arc<PoolVolume>, id: VolumeId) ->
         Ok(progress) => progress,
         Err(error) => {
             warn!(%error, "failed and is tried again");
-            let side = NodeStatus { error: Some(error.lasting()), ..current(&agent, &volume) };
-            if let Err(error) = report(&agent, &volume, Some(side)).await {
+            let lasting = error.lasting();
+            let failed = agent.report(&volume, |side| Some(NodeStatus { error: Some(lasting.clone()), ..agent.side(side) })).await;
+            if let Err(error) = failed {
                 debug!(%error, "the failure was not reported");
             }
             Progress::Failed
@@ -161,20 +162,11 @@ async fn work<E: Ec2>(agent: Agent<E>, volume: Arc<PoolVolume>, id: VolumeId) ->
     }
 }
 
-/// Wanted once it is assigned here and filled.
+/// Wanted once it is assigned here and filled. A source holds what its owner has put there.
 fn is_wanted<E>(agent: &Agent<E>, volume: &PoolVolume) -> bool {
     let phase = volume.status.as_ref().and_then(|status| status.phase);
-    let is_filled = matches!(phase, Some(Phase::Ready | Phase::Claimed | Phase::Deleting));
+    let is_filled = volume.spec.role == Role::Source || matches!(phase, Some(Phase::Ready | Phase::Claimed | Phase::Deleting));
     volume.spec.node_name.as_deref() == Some(agent.settings.node.as_str()) && is_filled
-}
-
-fn current<E>(agent: &Agent<E>, volume: &PoolVolume) -> NodeStatus {
-    let stored = volume.status.as_ref().and_then(|status| status.node.clone());
-    stored.filter(|side| side.name == agent.settings.node.as_str()).unwrap_or_else(|| NodeStatus {
-        name: agent.settings.node.to_string(),
-        instance_id: agent.place.instance.to_string(),
-        ..NodeStatus::default()
-    })
 }
 
 fn base_path<E>(agent: &Agent<E>, volume: &PoolVolume) -> PathBuf {
@@ -186,9 +178,8 @@ fn base_path<E>(agent: &Agent<E>, volume: &PoolVolume) -> PathBuf {
 /// Attached, checked, mounted, reported. The intent is reported first, so that the controller waits for us even if
 /// it takes the volume away in this moment.
 async fn bring<E: Ec2>(agent: &Agent<E>, volume: &PoolVolume, id: &VolumeId) -> Result<Progress, Error> {
-    let side = current(agent, volume);
     let is_new = volume.status.as_ref().is_none_or(|status| status.node.is_none());
-    if is_new && report(agent, volume, Some(side.clone())).await? == Outcome::Stale {
+    if is_new && agent.report(volume, |side| Some(agent.side(side))).await? == Outcome::Stale {
         return Ok(Progress::Settled);
     }
     let device = match attach::ensure_attached(agent, volume, id).await? {
@@ -198,24 +189,42 @@ async fn bring<E: Ec2>(agent: &Agent<E>, volume: &PoolVolume, id: &VolumeId) -> 
             return Ok(Progress::Moving);
         }
     };
+    let is_live = agent.live.is_live(volume);
     let access = volume.spec.claim_ref.as_ref().map_or(Access::ReadOnly, |claim| claim.access);
-    let mode = if access == Access::ReadOnly { Mode::ReadOnly } else { Mode::ReadWrite };
+    // What follows a source is written by the agent, whatever pods may do with it.
+    let mode = if access == Access::ReadOnly && !is_live { Mode::ReadOnly } else { Mode::ReadWrite };
+    let role = volume.spec.role;
+    let growth = if role == Role::Source { Growth::Never } else { Growth::ToDevice };
     let path = base_path(agent, volume);
     let (published, filesystem) = {
         let (device, path) = (device.clone(), path.clone());
         blocking(move || {
-            mount::ensure_mounted(&device, &path, mode)?;
+            mount::ensure_mounted(&device, &path, mode, growth)?;
+            if is_live
+                && role == Role::Copy
+                && let Err(error) = live::prepare_copy(&path)
+            {
+                warn!(%error, "the copy has no place for its public file");
+            }
             let filesystem = table::at(&mount::table()?, &path).last().map(|mount| mount.filesystem.clone());
             Ok((users(&device.numbers, &path)?, filesystem))
         })
         .await?
     };
+    if is_live {
+        agent.live.keep(id, volume, &path);
+    } else {
+        agent.live.let_go(id).await;
+    }
     agent.set_mounted(id, Some(&Mounted { path, device_numbers: device.numbers.clone(), access }));
-    if !side.mounted {
+    if !agent.reporter.stored(volume).is_some_and(|side| side.mounted) {
         info!(device = device.name, "mounted");
     }
-    let side = NodeStatus { attached: true, device: Some(device.name), filesystem, mounted: true, published, error: None, ..side };
-    report(agent, volume, Some(side)).await?;
+    let mounted = |side: NodeStatus| {
+        let (device, filesystem) = (Some(device.name.clone()), filesystem.clone());
+        NodeStatus { attached: true, device, filesystem, mounted: true, published, error: None, ..side }
+    };
+    agent.report(volume, |side| Some(mounted(agent.side(side)))).await?;
     Ok(Progress::Settled)
 }
 
@@ -236,17 +245,19 @@ async fn take_away<E: Ec2>(agent: &Agent<E>, volume: &PoolVolume, id: &VolumeId)
         })
         .await?
     };
-    let side = NodeStatus { published, ..current(agent, volume) };
     if published > 0 {
-        report(agent, volume, Some(side)).await?;
+        agent.report(volume, |side| Some(NodeStatus { published, ..agent.side(side) })).await?;
         return Ok(Progress::Moving);
     }
+    // Whoever follows or publishes it has it open; the kernel would refuse to unmount it.
+    agent.live.let_go(id).await;
     blocking(move || mount::ensure_unmounted(&path)).await?;
-    report(agent, volume, Some(NodeStatus { mounted: false, published: 0, error: None, ..side })).await?;
+    let unmounted = |side: NodeStatus| NodeStatus { mounted: false, published: 0, error: None, sync: None, ..side };
+    agent.report(volume, |side| Some(unmounted(agent.side(side)))).await?;
     if !attach::ensure_detached(agent, id).await? {
         return Ok(Progress::Moving);
     }
-    if report(agent, volume, None).await? == Outcome::Done {
+    if agent.report(volume, |_| None).await? == Outcome::Done {
         info!("detached");
     }
     Ok(Progress::Settled)

@@ -10,10 +10,13 @@ use kube::{Client, ResourceExt};
 use tokio::sync::{Notify, OwnedMutexGuard, watch};
 use tokio::time::Instant;
 
+use super::live::Live;
+use super::report::Reporter;
 use super::{Place, Settings};
 use crate::admin::Admin;
-use crate::api::PoolVolume;
+use crate::api::{NodeStatus, PoolVolume};
 use crate::domain::{Access, VolumeId};
+use crate::k8s::write::Outcome;
 
 /// A volume that is mounted on this node and held by a claim.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,6 +35,8 @@ pub(super) struct Agent<E> {
     pub(super) settings: Arc<Settings>,
     pub(super) volumes: Store<PoolVolume>,
     pub(super) admin: Admin,
+    pub(super) reporter: Reporter,
+    pub(super) live: Live,
     wake: Arc<Notify>,
     mounted: watch::Sender<BTreeMap<VolumeId, Mounted>>,
     requested: watch::Sender<BTreeMap<VolumeId, usize>>,
@@ -46,9 +51,9 @@ impl<E> Agent<E> {
         ec2: E,
         place: Place,
         settings: Settings,
-        volumes: Store<PoolVolume>,
+        (volumes, wake): (Store<PoolVolume>, Arc<Notify>),
         admin: Admin,
-        wake: Arc<Notify>,
+        (reporter, live): (Reporter, Live),
     ) -> Self {
         Self {
             client,
@@ -57,6 +62,8 @@ impl<E> Agent<E> {
             settings: Arc::new(settings),
             volumes,
             admin,
+            reporter,
+            live,
             wake,
             mounted: watch::Sender::default(),
             requested: watch::Sender::default(),
@@ -73,6 +80,20 @@ impl<E> Agent<E> {
     /// Returns when there is a reason to look at the volumes again. Cancel safe.
     pub(super) async fn woken(&self) {
         self.wake.notified().await;
+    }
+
+    /// Reports what a part of the agent changes of a volume's node side.
+    pub(super) async fn report(
+        &self,
+        volume: &PoolVolume,
+        change: impl Fn(Option<NodeStatus>) -> Option<NodeStatus>,
+    ) -> kube::Result<Outcome> {
+        self.reporter.report(volume, change).await
+    }
+
+    /// The stored side, or a blank one.
+    pub(super) fn side(&self, stored: Option<NodeStatus>) -> NodeStatus {
+        stored.unwrap_or_else(|| self.reporter.blank())
     }
 
     /// One operation a volume at a time.

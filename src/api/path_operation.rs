@@ -1,5 +1,7 @@
 //! `PathOperation`: push or delete a path on all volumes of a pool, or bring them all to the newest state, with receipts.
 
+#![expect(clippy::duplicated_attributes, reason = "columns of one type repeat its name")]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

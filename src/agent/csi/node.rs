@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::mount::MountFlags;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, info, info_span};
 
@@ -121,7 +122,9 @@ impl<E: Ec2> Service for Node<E> {
         let publish = Publish::parse(request.into_inner())?;
         let span = info_span!("publish", volume_id = %publish.volume);
         // A caller that gives up while it waits gets nothing: it has no way to undo what it would not learn of.
+        let deadline = Instant::now() + PUBLISH_WAIT;
         self.agent.wait_for_mount(&publish.volume, PUBLISH_WAIT).await.map_err(Status::unavailable)?;
+        self.agent.live.wait_until_fresh(&publish.volume, deadline).await.map_err(Status::unavailable)?;
         detached(Self::publish(self.agent.clone(), publish).instrument(span)).await?;
         Ok(Response::new(NodePublishVolumeResponse {}))
     }

@@ -65,25 +65,57 @@ pub fn table() -> Result<Vec<Mount>, Error> {
     fs::read_to_string(path).map(|text| table::parse(&text)).map_err(refused("read", path))
 }
 
+/// Whether a filesystem that is smaller than its device is grown before it is mounted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Growth {
+    /// It is: a volume of a pool may be larger than what it was filled from.
+    ToDevice,
+    /// It is left as it is: it belongs to somebody else.
+    Never,
+}
+
+/// What is to be done for a mount that is there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Next {
+    Nothing,
+    MakeWritable,
+    MountAnew,
+}
+
+/// A mount that pods use is never taken away from under them, nor made read-only: the filesystem is theirs too.
+fn next(is_read_only: bool, mode: Mode, has_users: bool) -> Next {
+    match (mode, is_read_only) {
+        (Mode::ReadWrite, true) => Next::MakeWritable,
+        // An agent that died while it grew the filesystem left it writable.
+        (Mode::ReadOnly, false) if !has_users => Next::MountAnew,
+        (Mode::ReadWrite, false) | (Mode::ReadOnly, _) => Next::Nothing,
+    }
+}
+
 /// Mounts a volume's filesystem at `point`, once, and grows it to the size of the volume.
 ///
 /// No device file, no setuid program and, for XFS, no UUID of a volume is trusted: `nodev`, `nosuid`, `nouuid`,
 /// since copies of one source share a UUID and may meet on one node.
-pub fn ensure_mounted(device: &Device, point: &Path, mode: Mode) -> Result<(), Error> {
+pub fn ensure_mounted(device: &Device, point: &Path, mode: Mode, growth: Growth) -> Result<(), Error> {
     fs::create_dir_all(point).map_err(refused("create directory", point))?;
-    if let Some(top) = table::at(&table()?, point).last() {
+    let all = table()?;
+    if let Some(top) = table::at(&all, point).last() {
         occupied(top, &device.numbers, point)?;
-        if mode == Mode::ReadWrite || top.is_read_only {
-            return Ok(());
+        let has_users = !table::others(&all, &device.numbers, point).is_empty();
+        match next(top.is_read_only, mode, has_users) {
+            Next::Nothing => return Ok(()),
+            Next::MakeWritable => {
+                let flags = MountFlags::NODEV | MountFlags::NOSUID;
+                return mount_remount(point, flags, "").map_err(|error| refused("make writable", point)(error.into()));
+            }
+            Next::MountAnew => unmount(point, UnmountFlags::NOFOLLOW).map_err(|error| refused("unmount", point)(error.into()))?,
         }
-        // An agent that died while it grew the filesystem left it writable: it is mounted anew.
-        unmount(point, UnmountFlags::NOFOLLOW).map_err(|error| refused("unmount", point)(error.into()))?;
     }
     let found = filesystem::detect(&device.path).map_err(refused("read", &device.path))?;
     let found = found.ok_or_else(|| Error::UnknownFilesystem { device: device.path.clone() })?;
     let flags = MountFlags::NODEV | MountFlags::NOSUID;
     let restricted = if mode == Mode::ReadOnly { flags | MountFlags::RDONLY } else { flags };
-    let must_grow = found.is_smaller_than(device.size_bytes);
+    let must_grow = growth == Growth::ToDevice && found.is_smaller_than(device.size_bytes);
     match found.kind {
         Filesystem::Ext4 => {
             if must_grow {
@@ -162,5 +194,18 @@ pub fn ensure_unmounted(point: &Path) -> Result<(), Error> {
     match fs::remove_dir(point) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(refused("remove directory", point)(error)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_in_use_is_made_writable_but_never_taken_away() {
+        assert_eq!(next(true, Mode::ReadWrite, true), Next::MakeWritable);
+        assert_eq!(next(false, Mode::ReadOnly, true), Next::Nothing);
+        assert_eq!(next(false, Mode::ReadOnly, false), Next::MountAnew);
+        assert_eq!((next(true, Mode::ReadOnly, false), next(false, Mode::ReadWrite, false)), (Next::Nothing, Next::Nothing));
     }
 }

@@ -3,6 +3,7 @@
 mod growth;
 mod kills;
 mod leader;
+mod live;
 mod refusals;
 mod story;
 mod supply;

@@ -1,0 +1,148 @@
+//! What is known at this moment of all sources and copies of this node: written by those who hear of it, read by the gate
+//! and by the reports.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use treesync::model::Position;
+
+use super::progress::{Heard, Link, Progress};
+use super::wanted::{Kept, SourceSeen};
+use crate::api::{CheckpointStatus, VerifiedStatus};
+use crate::domain::{ObjectKey, VolumeId};
+
+/// How a source that is published here is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Publishing {
+    /// None until it could be started.
+    pub(super) position: Option<Position>,
+    /// Whether it is being compared with its index.
+    pub(super) is_scanning: bool,
+    /// Where it is served; none while it is not.
+    pub(super) address: Option<String>,
+    /// Why it cannot be published.
+    pub(super) error: Option<String>,
+}
+
+/// Answers to orders, by the volume that was ordered.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Answers {
+    pub(super) checkpoint: Option<CheckpointStatus>,
+    pub(super) verified: Option<VerifiedStatus>,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    pub(super) kept: BTreeMap<VolumeId, Kept>,
+    pub(super) sources: BTreeMap<ObjectKey, SourceSeen>,
+    pub(super) links: BTreeMap<ObjectKey, Link>,
+    pub(super) copies: BTreeMap<VolumeId, Progress>,
+    pub(super) publishing: BTreeMap<ObjectKey, Publishing>,
+    pub(super) answers: BTreeMap<VolumeId, Answers>,
+    /// Copies that somebody else works on at the moment; no session has them.
+    pub(super) withheld: BTreeSet<VolumeId>,
+}
+
+impl State {
+    /// Forgets a volume that is not kept any more.
+    pub(super) fn forget(&mut self, volume: &VolumeId) {
+        self.kept.remove(volume);
+        self.copies.remove(volume);
+        self.answers.remove(volume);
+    }
+
+    /// Something is heard of the source of a pool, for all of its copies.
+    pub(super) fn hear_of_source(&mut self, pool: &ObjectKey, heard: &Heard) {
+        for (id, _) in self.kept.iter().filter(|(_, kept)| kept.pool == *pool && !kept.is_source) {
+            self.copies.entry(id.clone()).or_default().hear(heard.clone());
+        }
+    }
+
+    /// Volumes that sessions and publishers may have.
+    pub(super) fn available(&self) -> BTreeMap<VolumeId, Kept> {
+        self.kept.iter().filter(|(id, _)| !self.withheld.contains(*id)).map(|(id, kept)| (id.clone(), kept.clone())).collect()
+    }
+
+    /// The link of a pool's copies to their source.
+    pub(super) fn link(&self, pool: &ObjectKey) -> Link {
+        match (self.links.get(pool), self.sources.get(pool)) {
+            (Some(link @ (Link::Connected | Link::Broken(_))), _) => link.clone(),
+            (_, Some(source)) if source.published.is_none() => Link::Unpublished(source.why_not.clone()),
+            (link, _) => link.cloned().unwrap_or_default(),
+        }
+    }
+}
+
+/// The board; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Board(Arc<watch::Sender<State>>);
+
+impl Board {
+    /// Changes something, and wakes who reads.
+    pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
+        self.0.send_modify(change);
+    }
+
+    /// A session tells of a copy. What comes after the copy was let go is of no use.
+    pub(super) fn hear(&self, volume: &VolumeId, heard: Heard) {
+        self.0.send_if_modified(|state| {
+            let is_kept = state.kept.contains_key(volume);
+            if is_kept {
+                state.copies.entry(volume.clone()).or_default().hear(heard);
+            }
+            is_kept
+        });
+    }
+
+    /// Looks at it.
+    pub(super) fn read(&self) -> watch::Ref<'_, State> {
+        self.0.borrow()
+    }
+
+    /// For who waits for changes.
+    pub(super) fn watch(&self) -> watch::Receiver<State> {
+        self.0.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::gate::Promise;
+    use super::*;
+
+    fn pool() -> ObjectKey {
+        ObjectKey::new("shop", "web")
+    }
+
+    fn state(link: Option<Link>, published: bool) -> State {
+        let source = SourceSeen {
+            exclude: Vec::new(),
+            preserve_on_copies: Vec::new(),
+            bandwidth_bytes_per_second: None,
+            promise: Promise { max_staleness: Duration::from_secs(5), serves_alone: false },
+            published: published.then(|| ("node1".to_owned(), "10.0.0.1:8082".to_owned())),
+            why_not: "it is being attached".to_owned(),
+        };
+        let links = link.map(|link| (pool(), link)).into_iter().collect();
+        State { links, sources: BTreeMap::from([(pool(), source)]), ..State::default() }
+    }
+
+    #[test]
+    fn a_source_that_is_not_published_is_said_to_be_so_until_a_connection_says_otherwise() {
+        assert_eq!(state(None, false).link(&pool()), Link::Unpublished("it is being attached".to_owned()));
+        assert_eq!(state(Some(Link::Connected), false).link(&pool()), Link::Connected);
+        assert_eq!(state(None, true).link(&pool()), Link::Untried);
+        assert_eq!(state(Some(Link::Broken("gone".to_owned())), true).link(&pool()), Link::Broken("gone".to_owned()));
+    }
+
+    #[test]
+    fn what_is_heard_of_a_copy_that_was_let_go_is_dropped() {
+        let board = Board::default();
+        board.hear(&"vol-1".into(), Heard::Failed("late".to_owned()));
+        assert!(board.read().copies.is_empty());
+    }
+}

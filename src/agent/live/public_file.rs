@@ -1,0 +1,145 @@
+//! The public file of a copy: what a pod may know of the content that it reads, as one line of JSON.
+//!
+//! A pod that may write its volume may put anything in the place of our directory. Every step is below an open
+//! directory and follows no link.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use jiff::Timestamp;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timestamps, futimens, mkdirat, openat, renameat, statat, unlinkat};
+use rustix::io::Errno;
+use serde::Serialize;
+use treesync::model::Position;
+
+/// The directory of the public file in the root of a copy. It never travels.
+pub(super) const DIRECTORY: &str = ".volume-dispatcher";
+const FILE: &str = "generation.json";
+const NEXT: &str = "generation.json.next";
+
+const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// What the file says.
+#[derive(Debug, Serialize)]
+struct Content<'a> {
+    pool: &'a str,
+    source: String,
+    epoch: u64,
+    generation: u64,
+    time: String,
+}
+
+/// Makes the directory, without a trace in the times of the root, which are those of the source.
+///
+/// Must be done before anybody else works on the copy.
+pub(super) fn prepare(copy: &Path) -> io::Result<()> {
+    let root = openat(CWD, copy, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    directory(&root).map(drop)
+}
+
+/// Replaces the file: a reader sees the old or the new one. Not durable: after a crash the next change writes it again.
+pub(super) fn write(copy: &Path, pool: &str, position: &Position, now: Timestamp) -> io::Result<()> {
+    let content = Content {
+        pool,
+        source: position.source.to_string(),
+        epoch: position.epoch,
+        generation: position.generation,
+        time: format!("{now:.3}"),
+    };
+    let root = openat(CWD, copy, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let directory = directory(&root)?;
+    remove(&directory, NEXT)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(openat(&directory, NEXT, flags, Mode::from_raw_mode(0o644))?);
+    let mut line = serde_json::to_vec(&content)?;
+    line.push(b'\n');
+    file.write_all(&line)?;
+    Ok(renameat(&directory, NEXT, &directory, FILE)?)
+}
+
+/// Opens the directory; whatever else has its name is put out of the way, or makes it fail.
+fn directory(root: &OwnedFd) -> io::Result<OwnedFd> {
+    match openat(root, DIRECTORY, OPEN_DIRECTORY, Mode::empty()) {
+        Ok(directory) => return Ok(directory),
+        Err(Errno::NOENT) => {}
+        Err(Errno::NOTDIR | Errno::LOOP) => remove(root, DIRECTORY)?,
+        Err(error) => return Err(error.into()),
+    }
+    let before = statat(root, "", AtFlags::EMPTY_PATH)?;
+    mkdirat(root, DIRECTORY, Mode::from_raw_mode(0o755))?;
+    let time = |seconds, nanoseconds| rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+    let times = Timestamps {
+        last_access: time(before.st_atime, before.st_atime_nsec.cast_signed()),
+        last_modification: time(before.st_mtime, before.st_mtime_nsec.cast_signed()),
+    };
+    futimens(root, &times)?;
+    Ok(openat(root, DIRECTORY, OPEN_DIRECTORY, Mode::empty())?)
+}
+
+fn remove(directory: impl AsFd, name: &str) -> io::Result<()> {
+    match unlinkat(directory, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use super::*;
+    use treesync::model::SourceId;
+
+    fn position(generation: u64) -> Position {
+        Position { source: SourceId([7; 16]), epoch: 2, generation }
+    }
+
+    fn written(copy: &Path, generation: u64) -> serde_json::Value {
+        write(copy, "shop/web", &position(generation), Timestamp::UNIX_EPOCH).expect("it can be written");
+        let text = fs::read_to_string(copy.join(".volume-dispatcher/generation.json")).expect("it is there");
+        assert_eq!(text.matches('\n').count(), 1, "{text:?}");
+        serde_json::from_str(&text).expect("it is JSON")
+    }
+
+    #[test]
+    fn the_file_says_pool_source_epoch_generation_and_time_and_is_replaced() {
+        let copy = tempfile::tempdir().expect("a folder");
+        let first = written(copy.path(), 41);
+        assert_eq!(first["pool"], "shop/web");
+        assert_eq!(first["source"], "07070707-0707-0707-0707-070707070707");
+        assert_eq!((&first["epoch"], &first["generation"]), (&2.into(), &41.into()));
+        assert_eq!(first["time"], "1970-01-01T00:00:00.000Z");
+        assert_eq!(written(copy.path(), 42)["generation"], 42);
+        let names: Vec<_> = fs::read_dir(copy.path().join(DIRECTORY)).expect("it is there").flatten().collect();
+        assert_eq!(names.len(), 1, "{names:?}");
+    }
+
+    #[test]
+    fn the_root_keeps_its_time_of_change() {
+        let copy = tempfile::tempdir().expect("a folder");
+        let before = fs::metadata(copy.path()).expect("it is there");
+        prepare(copy.path()).expect("it can be prepared");
+        written(copy.path(), 1);
+        let after = fs::metadata(copy.path()).expect("it is there");
+        assert_eq!((before.mtime(), before.mtime_nsec()), (after.mtime(), after.mtime_nsec()));
+    }
+
+    #[test]
+    fn links_that_a_pod_puts_in_the_way_lead_nowhere() {
+        let (copy, elsewhere) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        symlink(elsewhere.path(), copy.path().join(DIRECTORY)).expect("a link");
+        assert_eq!(written(copy.path(), 1)["generation"], 1);
+        let precious = elsewhere.path().join("precious");
+        fs::write(&precious, "as it was").expect("a file");
+        for name in [FILE, NEXT] {
+            drop(fs::remove_file(copy.path().join(DIRECTORY).join(name)));
+            symlink(&precious, copy.path().join(DIRECTORY).join(name)).expect("a link");
+            assert_eq!(written(copy.path(), 2)["generation"], 2);
+        }
+        assert_eq!(fs::read_to_string(&precious).expect("it is there"), "as it was");
+        assert_eq!(fs::read_dir(elsewhere.path()).expect("it is there").count(), 1);
+    }
+}

@@ -1,0 +1,127 @@
+//! Publishes one source of this node: follows its changes and serves them to the agents of other nodes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Api;
+use kube::runtime::watcher;
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{info, warn};
+use treesync::index::IndexOptions;
+use treesync::model::Rules;
+use treesync::publish::{Phase, PublishOptions, Publisher};
+
+use super::board::Publishing;
+use super::listener::Listener;
+use super::scene::Scene;
+use super::wanted::{Publication, rules};
+use crate::api::keys::LABEL_POOL;
+use crate::domain::ObjectKey;
+use crate::k8s::watch::{Wakers, reflect};
+
+/// How often the publisher is asked how it is. A position that is awaited is reported within 300 ms.
+const LOOK: Duration = Duration::from_millis(100);
+/// Between two looks whether nobody uses a publisher any more.
+const IN_USE: Duration = Duration::from_millis(20);
+/// Bytes of recent batches that are kept in memory for each source. Four times what one message holds.
+const RING_BYTES: usize = 16 * 1024 * 1024;
+
+/// A source that is published.
+pub(super) struct Published {
+    publication: Publication,
+    publisher: Arc<Publisher>,
+    watching: JoinHandle<()>,
+    /// Keeps the list of those who may follow.
+    _holders: JoinSet<()>,
+}
+
+impl Published {
+    /// Whether it does what is wanted now.
+    pub(super) fn fits(&self, wanted: Option<&Publication>) -> bool {
+        wanted == Some(&self.publication) && self.publisher.status().phase != Phase::Ended
+    }
+
+    /// Starts to publish; the board says why not.
+    pub(super) async fn start(scene: &Scene, listener: &Listener, pool: &ObjectKey, publication: &Publication) -> Option<Self> {
+        match Self::try_start(scene, listener, pool, publication).await {
+            Ok(published) => Some(published),
+            Err(error) => {
+                failed(scene, pool, error);
+                None
+            }
+        }
+    }
+
+    async fn try_start(scene: &Scene, listener: &Listener, pool: &ObjectKey, publication: &Publication) -> Result<Self, String> {
+        let options = options(publication)?;
+        let path = publication.path.clone();
+        let started = tokio::task::spawn_blocking(move || Publisher::start(&path, options)).await;
+        let publisher = Arc::new(started.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?);
+        let mut holders = JoinSet::new();
+        let of_pool = watcher::Config::default().labels(&format!("{LABEL_POOL}={}", pool.name));
+        let volumes = reflect(&mut holders, Api::namespaced(scene.client.clone(), &pool.namespace), of_pool, Wakers::default());
+        let address = listener.open(pool, publisher.clone(), volumes);
+        info!(%pool, address, position = %publisher.position(), index = publisher.status().index, "publishes");
+        scene.announce(pool, &publisher);
+        let watching = tokio::spawn(watch(scene.clone(), pool.clone(), publisher.clone(), address));
+        Ok(Self { publication: publication.clone(), publisher, watching, _holders: holders })
+    }
+
+    /// Ends; when it returns nothing of the source is open any more, and its index is closed in order.
+    pub(super) async fn end(self, listener: Option<&Listener>, pool: &ObjectKey) {
+        self.watching.abort();
+        drop(self.watching.await);
+        if let Some(listener) = listener {
+            listener.close(pool);
+        }
+        let mut publisher = self.publisher;
+        loop {
+            match Arc::try_unwrap(publisher) {
+                Ok(unused) => {
+                    drop(tokio::task::spawn_blocking(move || drop(unused)).await);
+                    return;
+                }
+                // A stream or an order that is at its end.
+                Err(used) => publisher = used,
+            }
+            tokio::time::sleep(IN_USE).await;
+        }
+    }
+}
+
+/// Says why a source is not published.
+pub(super) fn failed(scene: &Scene, pool: &ObjectKey, error: String) {
+    warn!(%pool, error, "the source is not published; it is tried again");
+    let publishing = Publishing { error: Some(error), ..Publishing::default() };
+    scene.board.change(|state| drop(state.publishing.insert(pool.clone(), publishing)));
+}
+
+fn options(publication: &Publication) -> Result<PublishOptions, String> {
+    let rules = Rules::new(rules(&publication.exclude, &[])).map_err(|error| format!("spec.sync: {error}"))?;
+    let index = IndexOptions { volume: Some(publication.volume.to_string()), ..IndexOptions::default() };
+    let rate_bytes_per_second = publication.bandwidth_bytes_per_second;
+    Ok(PublishOptions { rules, index, rate_bytes_per_second, ring_bytes: RING_BYTES, ..PublishOptions::default() })
+}
+
+/// Notes how the publisher is.
+async fn watch(scene: Scene, pool: ObjectKey, publisher: Arc<Publisher>, address: String) {
+    let (mut scans, mut drift) = (0, 0);
+    loop {
+        let status = publisher.status();
+        scene.metrics.rescanned(&pool.namespace, &pool.name, status.scans.saturating_sub(scans));
+        scene.metrics.drifted(&pool.namespace, &pool.name, status.drift_of_feed.saturating_sub(drift));
+        (scans, drift) = (status.scans, status.drift_of_feed);
+        let error = (status.phase == Phase::Ended).then(|| status.last_error.unwrap_or_else(|| "the publisher has ended".to_owned()));
+        let publishing = Publishing {
+            position: Some(status.position),
+            is_scanning: status.phase == Phase::Scanning,
+            address: Some(address.clone()),
+            error,
+        };
+        let is_news = scene.board.read().publishing.get(&pool) != Some(&publishing);
+        if is_news {
+            scene.board.change(|state| drop(state.publishing.insert(pool.clone(), publishing)));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
