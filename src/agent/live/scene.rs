@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use kube::Client;
 use treesync::publish::Publisher;
-use treesync::wire::TlsFiles;
+use treesync::wire::{TlsFiles, TlsSource};
 
 use super::board::Board;
 use crate::domain::{NodeName, ObjectKey};
@@ -60,8 +60,8 @@ impl Scene {
     }
 
     /// The files of this end, which are read at each connection; or what is missing.
-    pub(super) fn tls(&self) -> Result<TlsFiles, String> {
+    pub(super) fn tls(&self) -> Result<TlsSource, String> {
         let folder = self.settings.tls.as_ref().ok_or("the agent has no certificate; set agent.syncTLSSecret of the chart")?;
-        Ok(TlsFiles { certificate: folder.join("tls.crt"), key: folder.join("tls.key"), authority: folder.join("ca.crt") })
+        Ok(TlsFiles { certificate: folder.join("tls.crt"), key: folder.join("tls.key"), authority: folder.join("ca.crt") }.into())
     }
 }

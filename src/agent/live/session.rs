@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 use treesync::apply::CopyOptions;
 use treesync::model::{Position, Rules};
 use treesync::session::{self, Notice, Open, copy_at};
-use treesync::wire::{Address, CallError, Client, TlsFiles};
+use treesync::wire::{Address, CallError, Client, TlsSource};
 
 use super::progress::{Heard, Link};
 use super::public_file;
@@ -161,7 +161,7 @@ fn note(scene: &Scene, notice: Notice, seen: &mut BTreeMap<VolumeId, Position>) 
 }
 
 /// Asks the source where it is, again and again, so that what copies hold is known to be fresh or not.
-async fn heartbeat(scene: Scene, pool: ObjectKey, (address, server_name): (Address, String), tls: TlsFiles) {
+async fn heartbeat(scene: Scene, pool: ObjectKey, (address, server_name): (Address, String), tls: TlsSource) {
     let mut client = None;
     loop {
         let asked = (Instant::now(), Timestamp::now());
@@ -189,7 +189,7 @@ async fn ask(
     client: &mut Option<Client>,
     (address, server_name): (&Address, &str),
     pool: &ObjectKey,
-    tls: &TlsFiles,
+    tls: &TlsSource,
 ) -> Result<Position, CallError> {
     let connected = match client.take() {
         Some(client) => client,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::verify::Level;
-use crate::wire::{Address, TlsFiles};
+use crate::wire::{Address, TlsFiles, TlsSource};
 
 /// Keeps many mounted copies of a directory identical to their source, at the cost of the change.
 ///
@@ -72,9 +72,9 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    pub(super) fn files(self) -> Option<TlsFiles> {
+    pub(super) fn source(self) -> Option<TlsSource> {
         let Self { certificate, key, authority } = self;
-        Some(TlsFiles { certificate: certificate?, key: key?, authority: authority? })
+        Some(TlsFiles { certificate: certificate?, key: key?, authority: authority? }.into())
     }
 }
 

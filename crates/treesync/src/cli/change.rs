@@ -26,7 +26,7 @@ fn tree_path(path: &Path) -> anyhow::Result<TreePath> {
 }
 
 async fn connect(to: To) -> anyhow::Result<Client> {
-    Ok(Client::connect(&to.to, to.tls.files().as_ref()).await?)
+    Ok(Client::connect(&to.to, to.tls.source().as_ref()).await?)
 }
 
 pub(super) async fn push(arguments: Change, output: &Output) -> anyhow::Result<Outcome> {

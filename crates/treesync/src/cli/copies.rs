@@ -36,7 +36,7 @@ pub(super) async fn subscribe(arguments: Subscribe, output: &Output) -> anyhow::
     let count = copies.len();
     let jitter =
         || u32::try_from(RandomState::new().build_hasher().finish() >> 32).map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX));
-    let (address, tls, session) = (from, tls.files(), uuid.trim().to_owned());
+    let (address, tls, session) = (from, tls.source(), uuid.trim().to_owned());
     let settings = Settings {
         address,
         server_name: None,

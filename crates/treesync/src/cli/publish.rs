@@ -28,7 +28,7 @@ pub(super) async fn publish(arguments: Publish, output: &Output) -> anyhow::Resu
     };
     let publisher = start(directory.clone(), options).await.with_context(|| format!("cannot publish {}", directory.display()))?;
     let publisher = Arc::new(publisher);
-    let listening = Listening::bind(publisher.clone(), listen, tls.files().as_ref()).await?;
+    let listening = Listening::bind(publisher.clone(), listen, tls.source().as_ref()).await?;
     output.say(&Event::Listening { address: listening.address().to_string() });
     let (mut stopped, mut ended) = (Ok(()), None);
     let stop = async {

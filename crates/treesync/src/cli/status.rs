@@ -17,7 +17,7 @@ pub(super) async fn status(arguments: Status, output: &Output) -> anyhow::Result
         return copy_status(path, output);
     }
     let address: Address = arguments.of.parse().with_context(|| format!("{:?} is not a directory, and no address", arguments.of))?;
-    let report = Client::connect(&address, arguments.tls.files().as_ref()).await?.status().await?;
+    let report = Client::connect(&address, arguments.tls.source().as_ref()).await?.status().await?;
     output.say(&Event::Status {
         position: report.position.into(),
         state: report.state,

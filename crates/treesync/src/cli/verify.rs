@@ -17,7 +17,7 @@ use crate::wire::Client;
 pub(super) async fn verify(arguments: Verify, output: &Output) -> anyhow::Result<Outcome> {
     let Verify { directory, against, level, repair, resume, travel, preserve, tls } = arguments;
     let options = CopyOptions { rules: rules(travel, preserve)?.into(), adopt: repair, ..CopyOptions::default() };
-    let client = Client::connect(&against, tls.files().as_ref()).await?;
+    let client = Client::connect(&against, tls.source().as_ref()).await?;
     let verifier = Verifier { directory: directory.clone(), options, level: Level::from(level), progress: resume };
     let (findings, mut found) = mpsc::unbounded_channel();
     let verifying = verifier.run(&client, repair, findings);

@@ -15,7 +15,7 @@ use super::lane::{Ended, Lane, MainLane};
 use super::plan::{CopyId, Group, back_off, groups};
 use super::worker::{Fault, NO_LANE, Open, Order, Said, Seat, start};
 use crate::model::{Position, TreePath};
-use crate::wire::{Address, CallError, Client, CopyState, TlsFiles};
+use crate::wire::{Address, CallError, Client, CopyState, TlsSource};
 
 /// How long copies that are open wait for those that are being opened, to share a stream from the start.
 const GATHER: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ pub struct Settings {
     /// Which of the sources that are served there; empty: the only one.
     pub source: String,
     /// For TCP.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<TlsSource>,
     /// Names this session at the publisher; no other may have it at the same time.
     pub session: String,
     /// The copies: names for messages, and how each is opened.
@@ -93,7 +93,7 @@ pub(super) struct Supervisor {
     address: Address,
     server_name: Option<String>,
     source: String,
-    tls: Option<TlsFiles>,
+    tls: Option<TlsSource>,
     session: String,
     spool_directory: PathBuf,
     jitter: Box<dyn FnMut() -> f64 + Send>,

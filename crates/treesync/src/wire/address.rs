@@ -60,17 +60,6 @@ impl fmt::Display for Address {
     }
 }
 
-/// Files of one end of mutual TLS, in PEM. They are read when a connection is made, so that renewed files are used.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TlsFiles {
-    /// The certificate that this end shows, with its chain.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-    /// The authorities by one of which the other end's certificate must be signed.
-    pub authority: PathBuf,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,15 +5,17 @@ use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
-use super::address::{Address, TlsFiles};
+use super::address::Address;
 use super::attached::CopyState;
+use super::dial::Dial;
 use super::handshake::{VERSION_METADATA, Versions};
 use super::receive::{Messages, Reading};
-use super::server::{CONNECTION_WINDOW_BYTES, KEEP_ALIVE, KEEP_ALIVE_ANSWER, STREAM_WINDOW_BYTES, causes, read_tls};
+use super::server::{CONNECTION_WINDOW_BYTES, KEEP_ALIVE, KEEP_ALIVE_ANSWER, STREAM_WINDOW_BYTES, causes};
 use super::sources::SOURCE_METADATA;
+use super::tls::TlsSource;
 use crate::model::proto::treesync_client::TreesyncClient;
 use crate::model::{DecodeError, Position, TreePath, Wanted, proto};
 
@@ -151,26 +153,31 @@ fn unheard(address: &Address, status: &Status) -> CallError {
     }
 }
 
-fn endpoint(address: &Address, server_name: Option<&str>, tls: Option<&TlsFiles>) -> Result<Endpoint, CallError> {
+/// Connects; certificates are the newest, also when the channel connects again.
+async fn channel(address: &Address, server_name: Option<&str>, tls: Option<&TlsSource>) -> Result<Channel, CallError> {
     let fail = |problem: String| CallError::Connect { address: address.clone(), problem };
-    let endpoint = match (address, tls) {
-        (Address::Unix(_), _) => Endpoint::from_shared(address.to_string()).map_err(|error| fail(causes(&error)))?,
+    let broken = |error: tonic::transport::Error| fail(causes(&error));
+    let channel = match (address, tls) {
+        (Address::Unix(_), _) => endpoint(&address.to_string()).map_err(broken)?.connect().await,
         (Address::Tcp { .. }, None) => return Err(fail("TCP needs TLS: give a certificate, its key and an authority".to_owned())),
-        (Address::Tcp { host, .. }, Some(files)) => {
-            let (identity, authority) = read_tls(files).map_err(|error| fail(error.to_string()))?;
-            let config = ClientTlsConfig::new().identity(identity).ca_certificate(authority).domain_name(server_name.unwrap_or(host));
-            let endpoint = Endpoint::from_shared(format!("https://{address}")).map_err(|error| fail(causes(&error)))?;
-            endpoint.tls_config(config).map_err(|error| fail(causes(&error)))?
+        (Address::Tcp { host, port }, Some(tls)) => {
+            let dial = Dial::new(host, *port, server_name.unwrap_or(host), tls).map_err(fail)?;
+            // With this scheme the channel leaves TLS to the connector.
+            endpoint(&format!("http://{address}")).map_err(broken)?.connect_with_connector(dial).await
         }
     };
+    channel.map_err(broken)
+}
+
+fn endpoint(uri: &str) -> Result<Endpoint, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(uri.to_owned())?;
     Ok(endpoint
         .connect_timeout(CONNECT)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE_ANSWER)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .tcp_nodelay(true))
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
 }
 
 impl Client {
@@ -178,7 +185,7 @@ impl Client {
     ///
     /// # Errors
     /// When nobody listens, certificates are not trusted, or there is no version that both speak.
-    pub async fn connect(address: &Address, tls: Option<&TlsFiles>) -> Result<Self, CallError> {
+    pub async fn connect(address: &Address, tls: Option<&TlsSource>) -> Result<Self, CallError> {
         Self::connect_named(address, None, "", tls).await
     }
 
@@ -191,21 +198,20 @@ impl Client {
         address: &Address,
         server_name: Option<&str>,
         source: &str,
-        tls: Option<&TlsFiles>,
+        tls: Option<&TlsSource>,
     ) -> Result<Self, CallError> {
-        Self::greet(address, endpoint(address, server_name, tls)?, source, Versions::OURS).await
+        Self::greet(address, channel(address, server_name, tls).await?, source, Versions::OURS).await
     }
 
     /// As [`Client::connect`], for an end that speaks other versions than this program.
-    pub async fn connect_speaking(address: &Address, tls: Option<&TlsFiles>, versions: Versions) -> Result<Self, CallError> {
-        Self::greet(address, endpoint(address, None, tls)?, "", versions).await
+    pub async fn connect_speaking(address: &Address, tls: Option<&TlsSource>, versions: Versions) -> Result<Self, CallError> {
+        Self::greet(address, channel(address, None, tls).await?, "", versions).await
     }
 
-    async fn greet(address: &Address, endpoint: Endpoint, source: &str, versions: Versions) -> Result<Self, CallError> {
+    async fn greet(address: &Address, channel: Channel, source: &str, versions: Versions) -> Result<Self, CallError> {
         let fail = |problem: String| CallError::Connect { address: address.clone(), problem };
         let named = |source: &str| source.parse().map_err(|_| fail(format!("the name of source {source:?} is no plain text")));
         let source = Some(source).filter(|source| !source.is_empty()).map(named).transpose()?;
-        let channel = endpoint.connect().await.map_err(|error| fail(causes(&error)))?;
         let hello = with_deadline(versions.hello(), ANSWER);
         let reply = TreesyncClient::new(channel.clone()).hello(hello).await.map_err(|status| unheard(address, &status))?.into_inner();
         if !versions.contains(reply.version) {

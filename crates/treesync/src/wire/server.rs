@@ -3,20 +3,22 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
 use tonic::transport::server::Router;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
-use super::address::{Address, TlsFiles};
+use super::address::Address;
 use super::handshake::Versions;
+use super::incoming::{Newest, incoming};
 use super::service::Service;
 use super::source::Source;
 use super::sources::{Anybody, Authorize, Sources};
+use super::tls::{TlsError, TlsSource};
 use crate::model::proto::treesync_server::TreesyncServer;
 
 /// How often an idle connection is tried, so that a peer behind a dead link is not waited for.
@@ -40,14 +42,9 @@ pub enum ServeError {
         /// Why not.
         problem: String,
     },
-    /// A file of the TLS settings cannot be used.
-    #[error("TLS file {}: {problem}", path.display())]
-    Tls {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The server broke.
     #[error("the server on {address} failed: {problem}")]
     Failed {
@@ -56,19 +53,6 @@ pub enum ServeError {
         /// Why.
         problem: String,
     },
-}
-
-pub(super) fn read_tls(files: &TlsFiles) -> Result<(Identity, Certificate), ServeError> {
-    let read = |path: &Path| fs::read(path).map_err(|error| ServeError::Tls { path: path.to_owned(), problem: error.to_string() });
-    let has = |path: &Path, text: &[u8], label: &str| {
-        let is_there = String::from_utf8_lossy(text).contains(label);
-        if is_there { Ok(()) } else { Err(ServeError::Tls { path: path.to_owned(), problem: format!("has no PEM block with {label:?}") }) }
-    };
-    let (certificate, key, authority) = (read(&files.certificate)?, read(&files.key)?, read(&files.authority)?);
-    has(&files.certificate, &certificate, "BEGIN CERTIFICATE")?;
-    has(&files.key, &key, "PRIVATE KEY")?;
-    has(&files.authority, &authority, "BEGIN CERTIFICATE")?;
-    Ok((Identity::from_pem(certificate, key), Certificate::from_pem(authority)))
 }
 
 /// A server that listens already, so that its address can be told before the first peer comes.
@@ -81,7 +65,7 @@ pub struct Listening<S> {
 
 enum Listener {
     Unix(UnixListener),
-    Tcp(TcpListener),
+    Tcp(TcpListener, Newest),
 }
 
 impl<S: Source> Listening<S> {
@@ -89,8 +73,8 @@ impl<S: Source> Listening<S> {
     /// the authority has signed.
     ///
     /// # Errors
-    /// When the address is taken or not ours, a TLS file is missing or broken, or TCP is asked for without TLS.
-    pub async fn bind(source: S, address: Address, tls: Option<&TlsFiles>) -> Result<Self, ServeError> {
+    /// When the address is taken or not ours, certificates are missing or broken, or TCP is asked for without TLS.
+    pub async fn bind(source: S, address: Address, tls: Option<&TlsSource>) -> Result<Self, ServeError> {
         let sources = Sources::default();
         sources.add("", source);
         Self::bind_sources(sources, Arc::new(Anybody), address, tls).await
@@ -104,25 +88,22 @@ impl<S: Source> Listening<S> {
         sources: Sources<S>,
         authorize: Arc<dyn Authorize>,
         address: Address,
-        tls: Option<&TlsFiles>,
+        tls: Option<&TlsSource>,
     ) -> Result<Self, ServeError> {
         let fail = |problem: String| ServeError::Listen { address: address.clone(), problem };
         let mut server = Server::builder()
             .http2_keepalive_interval(Some(KEEP_ALIVE))
             .http2_keepalive_timeout(Some(KEEP_ALIVE_ANSWER))
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .tcp_nodelay(true);
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         let (listener, bound) = match (&address, tls) {
             (Address::Unix(path), _) => (Listener::Unix(bind_unix(path).await.map_err(|error| fail(error.to_string()))?), address.clone()),
             (Address::Tcp { .. }, None) => return Err(fail("TCP needs TLS: give a certificate, its key and an authority".to_owned())),
-            (Address::Tcp { host, port }, Some(files)) => {
-                let (identity, authority) = read_tls(files)?;
-                let config = ServerTlsConfig::new().identity(identity).client_ca_root(authority);
-                server = server.tls_config(config).map_err(|error| fail(causes(&error)))?;
+            (Address::Tcp { host, port }, Some(tls)) => {
+                let newest = Newest::new(tls)?;
                 let listener = TcpListener::bind((host.as_str(), *port)).await.map_err(|error| fail(error.to_string()))?;
                 let port = listener.local_addr().map_err(|error| fail(error.to_string()))?.port();
-                (Listener::Tcp(listener), Address::Tcp { host: host.clone(), port })
+                (Listener::Tcp(listener, newest), Address::Tcp { host: host.clone(), port })
             }
         };
         let router = server.add_service(TreesyncServer::new(Service::new(sources.clone(), authorize, Versions::OURS)));
@@ -145,7 +126,7 @@ impl<S: Source> Listening<S> {
         let serving = async {
             match listener {
                 Listener::Unix(listener) => router.serve_with_incoming_shutdown(UnixListenerStream::new(listener), ended).await,
-                Listener::Tcp(listener) => router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), ended).await,
+                Listener::Tcp(listener, newest) => router.serve_with_incoming_shutdown(incoming(listener, newest), ended).await,
             }
         };
         tokio::pin!(serving);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use treesync::wire::TlsFiles;
+use treesync::wire::{TlsFiles, TlsMaterial, TlsSource};
 
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -16,26 +16,51 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
     }
 
-    /// Files of an end whose certificate this authority signed, and which trusts `trusted`.
-    pub(crate) fn issue(&self, folder: &Path, host: &str, trusted: &Authority) -> TlsFiles {
-        self.sign(folder, &CertificateParams::new(vec![host.to_owned()]).expect("a name"), trusted)
+    /// For an end whose certificate this authority signed, and which trusts `trusted`.
+    pub(crate) fn material(&self, host: &str, trusted: &[&Authority]) -> TlsMaterial {
+        self.sign(&named(host), trusted)
+    }
+
+    /// As [`Authority::material`], in files.
+    pub(crate) fn issue(&self, folder: &Path, host: &str, trusted: &Authority) -> TlsSource {
+        write(folder, &self.material(host, &[trusted]))
     }
 
     /// As [`Authority::issue`], for an end whose certificate has expired long ago.
-    pub(crate) fn issue_expired(&self, folder: &Path, host: &str, trusted: &Authority) -> TlsFiles {
-        let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a name");
+    pub(crate) fn issue_expired(&self, folder: &Path, host: &str, trusted: &Authority) -> TlsSource {
+        let mut params = named(host);
         params.not_after = rcgen::date_time_ymd(2001, 1, 1);
-        self.sign(folder, &params, trusted)
+        write(folder, &self.sign(&params, &[trusted]))
     }
 
-    fn sign(&self, folder: &Path, params: &CertificateParams, trusted: &Authority) -> TlsFiles {
-        std::fs::create_dir_all(folder).expect("a folder");
-        let files = TlsFiles { certificate: folder.join("cert.pem"), key: folder.join("key.pem"), authority: folder.join("ca.pem") };
+    /// As [`Authority::issue`], for an end whose certificate is for a time to come.
+    pub(crate) fn issue_early(&self, folder: &Path, host: &str, trusted: &Authority) -> TlsSource {
+        let mut params = named(host);
+        params.not_before = rcgen::date_time_ymd(3001, 1, 1);
+        write(folder, &self.sign(&params, &[trusted]))
+    }
+
+    fn sign(&self, params: &CertificateParams, trusted: &[&Authority]) -> TlsMaterial {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
-        std::fs::write(&files.certificate, certificate.pem()).expect("written");
-        std::fs::write(&files.key, key.serialize_pem()).expect("written");
-        std::fs::write(&files.authority, trusted.0.pem()).expect("written");
-        files
+        TlsMaterial {
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            authorities_pem: trusted.iter().map(|authority| authority.0.pem()).collect(),
+        }
     }
+}
+
+fn named(host: &str) -> CertificateParams {
+    CertificateParams::new(vec![host.to_owned()]).expect("a name")
+}
+
+/// Writes the files of an end, which may be there already.
+pub(crate) fn write(folder: &Path, material: &TlsMaterial) -> TlsSource {
+    std::fs::create_dir_all(folder).expect("a folder");
+    let files = TlsFiles { certificate: folder.join("cert.pem"), key: folder.join("key.pem"), authority: folder.join("ca.pem") };
+    std::fs::write(&files.certificate, &material.certificate_pem).expect("written");
+    std::fs::write(&files.key, &material.key_pem).expect("written");
+    std::fs::write(&files.authority, &material.authorities_pem).expect("written");
+    files.into()
 }

@@ -25,6 +25,7 @@ mod publish_operations;
 mod raw_clone;
 mod real_trees;
 mod reconcile;
+mod renewal;
 mod rsync;
 mod scripted;
 mod session;

@@ -11,7 +11,7 @@ use treesync::model::{ManifestPart, Wanted};
 use treesync::publish::{DetectionWish, PublishOptions, Publisher, Step};
 use treesync::session::{Open, Settings};
 use treesync::wire::{
-    Address, Authorize, Call, CallError, Client, CopyState, Listening, Message, Peer, Piece, Source, Sources, TlsFiles, Versions,
+    Address, Authorize, Call, CallError, Client, CopyState, Listening, Message, Peer, Piece, Source, Sources, TlsFiles, TlsSource, Versions,
 };
 
 use crate::certificates::Authority;
@@ -41,7 +41,7 @@ impl Served {
         }
     }
 
-    pub(crate) async fn start(source: impl Source, address: Address, tls: Option<&TlsFiles>) -> Self {
+    pub(crate) async fn start(source: impl Source, address: Address, tls: Option<&TlsSource>) -> Self {
         let listening = Listening::bind(source, address, tls).await.expect("bound");
         let address = listening.address().clone();
         let (stop, stopped) = oneshot::channel();
@@ -180,7 +180,7 @@ async fn a_dead_socket_is_replaced_and_anything_else_is_left_alone() {
     assert_eq!(std::fs::read(folder.path().join("socket")).expect("there"), b"precious");
 }
 
-fn tcp() -> Address {
+pub(crate) fn tcp() -> Address {
     Address::Tcp { host: "127.0.0.1".to_owned(), port: 0 }
 }
 
@@ -224,13 +224,14 @@ async fn a_wrong_certificate_is_refused_whichever_end_shows_it() {
     let peer = issue(&ours, "peer", "peer", &ours);
     let error = Client::connect(&elsewhere.address, Some(&peer)).await.expect_err("another name");
     assert!(error.to_string().contains("not valid for name"), "{error}");
-    let missing = TlsFiles { key: folder.path().join("none"), ..peer };
-    let error = Client::connect(&elsewhere.address, Some(&missing)).await.expect_err("no key");
+    let TlsSource::Files(files) = peer else { panic!("files were issued") };
+    let missing = TlsFiles { key: folder.path().join("none"), ..files };
+    let error = Client::connect(&elsewhere.address, Some(&missing.into())).await.expect_err("no key");
     assert!(error.to_string().contains("none"), "{error}");
 }
 
 #[tokio::test]
-async fn an_expired_certificate_is_refused_whichever_end_shows_it() {
+async fn a_certificate_out_of_its_time_is_refused_whichever_end_shows_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let ours = Authority::new("ours");
     let at = |name: &str| folder.path().join(name);
@@ -239,8 +240,14 @@ async fn an_expired_certificate_is_refused_whichever_end_shows_it() {
     let error = Client::connect(&good.address, Some(&expired_peer)).await.expect_err("the peer's has expired");
     assert!(error.to_string().to_lowercase().contains("expired"), "{error}");
     let expired = Served::start(Scripted::default(), tcp(), Some(&ours.issue_expired(&at("expired"), "127.0.0.1", &ours))).await;
-    let error = Client::connect(&expired.address, Some(&ours.issue(&at("peer"), "peer", &ours))).await.expect_err("the server's has");
-    assert!(error.to_string().to_lowercase().contains("expired"), "{error}");
+    let peer = ours.issue(&at("peer"), "peer", &ours);
+    let error = Client::connect(&expired.address, Some(&peer)).await.expect_err("the server's has");
+    assert!(error.to_string().contains("has expired: it was valid until 2001-01-01T00:00:00Z, and the clock here says"), "{error}");
+    let early_peer = ours.issue_early(&at("early-peer"), "peer", &ours);
+    assert!(Client::connect(&good.address, Some(&early_peer)).await.is_err(), "its time has not come");
+    let early = Served::start(Scripted::default(), tcp(), Some(&ours.issue_early(&at("early"), "127.0.0.1", &ours))).await;
+    let error = Client::connect(&early.address, Some(&peer)).await.expect_err("nor has the server's");
+    assert!(error.to_string().contains("not valid yet: it is from 3001-01-01T00:00:00Z on, and the clock here says"), "{error}");
 }
 
 #[tokio::test]
@@ -330,7 +337,7 @@ async fn a_listener_serves_several_sources_each_to_those_who_may() {
     let address = listening.address().clone();
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(listening.serve(async { drop(stopped.await) }));
-    let to = async |source: &'static str, tls: &TlsFiles| {
+    let to = async |source: &'static str, tls: &TlsSource| {
         Client::connect_named(&address, Some("node.example.org"), source, Some(tls)).await.expect("trusted")
     };
     let mut streams = Vec::new();
