@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use volume_dispatcher::domain::cloud::Tags;
 use volume_dispatcher::domain::tags::TAG_SOURCE;
-use volume_dispatcher::domain::{CloudVolume, Encryption, GiB, ObjectKey, Phase, Uid, VolumeSettings, VolumeState, Zone};
+use volume_dispatcher::domain::{CloudVolume, Encryption, GiB, ObjectKey, Phase, Role, Uid, VolumeSettings, VolumeState, Zone};
 use volume_dispatcher::plan::{
     Origin, PoolSeen, PoolWanted, Recorded, SnapshotsWanted, Source, SourceLoad, SourceSeen, TemplateWanted, VolumeSeen, supply,
 };
@@ -79,12 +79,16 @@ pub(crate) fn pool_of(volumes: u32) -> PoolSeen {
             zones: vec![zone.clone()],
             retain_on_deletion: false,
             snapshot_intent: None,
+            live: None,
         },
         source: SourceSeen::Volume(source),
         source_load: SourceLoad::default(),
         source_free: None,
         snapshots: Vec::new(),
         volumes: (0..volumes).map(|slot| volume(slot, &zone)).collect(),
+        source_object: None,
+        source_pv: None,
+        agents: BTreeMap::new(),
         instances: BTreeMap::new(),
         nodes: BTreeSet::new(),
         zones_with_nodes: BTreeSet::from([zone]),
@@ -126,6 +130,7 @@ pub(crate) fn wanted_volume(slot: u32, zone: &Zone) -> VolumeSeen {
         uid: Uid::new(format!("uid-{slot}")),
         resource_version: "1".to_owned(),
         pool: "web".to_owned(),
+        role: Role::Copy,
         slot,
         attempt: 0,
         encryption: Encryption::default(),

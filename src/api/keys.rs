@@ -22,6 +22,14 @@ pub const FINALIZER_RELEASE: &str = "volumedispatcher.io/release";
 pub const ATTRIBUTE_POOL_VOLUME: &str = "volumedispatcher.io/pool-volume";
 /// StorageClass parameter: `<namespace>/<name>` of the pool.
 pub const PARAMETER_POOL: &str = "pool";
+/// StorageClass parameter: which volume of the pool its claims get, [`VOLUME_COPY`] or [`VOLUME_SOURCE`].
+pub const PARAMETER_VOLUME: &str = "volume";
+/// Annotation of a claim: the same for this claim alone.
+pub const ANNOTATION_VOLUME: &str = "volumedispatcher.io/volume";
+/// A claim gets a copy of its own.
+pub const VOLUME_COPY: &str = "copy";
+/// A claim gets the source itself, to write it.
+pub const VOLUME_SOURCE: &str = "source";
 
 /// Annotation of a PoolVolume that was made for an EBS volume which existed before it: the id of that volume.
 pub const ANNOTATION_ADOPTS: &str = "volumedispatcher.io/adopts";

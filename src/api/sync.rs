@@ -4,15 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What an EBS volume is to its pool.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-pub enum Role {
-    /// It is a copy of the source.
-    #[default]
-    Copy,
-    /// It is the source itself, which is never deleted in EC2 by us.
-    Source,
-}
+pub use crate::domain::{Role, SyncState, VerifyLevel};
 
 /// What the agent that has the source publishes, and what agents promise to claims of the pool.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -37,15 +29,6 @@ pub struct PublishSpec {
     pub checkpoint: Option<u64>,
 }
 
-/// How closely a copy is compared with its source.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-pub enum VerifyLevel {
-    /// Names, kinds, sizes, times, owners and modes.
-    Metadata,
-    /// All of that, and every byte.
-    Content,
-}
-
 /// A comparison that the agent of a mounted copy shall make, once.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -57,24 +40,6 @@ pub struct VerifySpec {
     /// Whether differences are mended. Default: false.
     #[serde(default)]
     pub repair: bool,
-}
-
-/// What a volume is doing to be as its source, in one word.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-pub enum SyncState {
-    /// The source is being compared with its index.
-    #[default]
-    Scanning,
-    /// The source is published.
-    Publishing,
-    /// The copy lacks changes and receives them.
-    CatchingUp,
-    /// The copy has all that the source has.
-    InSync,
-    /// The source cannot be heard; the copy serves what it has.
-    Disconnected,
-    /// The copy cannot go on; `error` says why. It serves what it has.
-    Failed,
 }
 
 /// How far a volume is with its source.

@@ -45,6 +45,7 @@ pub use super::sync_spec::{SourceSync, SyncMode, SyncSpec, WhenSourceAway};
     validation = Rule::new("self.source == oldSelf.source").message("spec.source cannot change; make a new pool for another source"),
     validation = Rule::new("!(has(self.source.snapshotID) && has(self.snapshots) && has(self.snapshots.schedule))").message("spec.snapshots.schedule needs a source volume; spec.source.snapshotID is fixed content, of which no snapshots are taken"),
     validation = Rule::new("!(has(self.source.snapshotID) && has(self.sync) && self.sync.mode == 'Live')").message("spec.sync.mode Live needs a source volume; spec.source.snapshotID is fixed content"),
+    validation = Rule::new("!(has(self.source.persistentVolumeClaim) && has(self.sync) && self.sync.mode == 'Live')").message("spec.sync.mode Live needs spec.source.volumeID; the volume of a PersistentVolumeClaim is attached by the driver of that claim"),
     validation = Rule::new("!(self.claims.access == 'ReadWrite' && self.claims.reclaimPolicy == 'Recycle')").message("spec.claims.reclaimPolicy Recycle needs spec.claims.access ReadOnly, since a written volume is no longer a copy; use Delete or Retain")
 )]
 pub struct VolumePoolSpec {

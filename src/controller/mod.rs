@@ -7,6 +7,7 @@ mod context;
 mod demand;
 mod error;
 pub(crate) mod parse;
+pub(crate) mod parse_sync;
 mod stores;
 mod supply;
 mod sweep;

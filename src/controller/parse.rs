@@ -11,6 +11,8 @@ use crate::plan::{
     Condition, Modification, NodeSide, Offer, Origin, PoolWanted, Recorded, SnapshotsWanted, Source, TemplateWanted, VolumeSeen,
 };
 
+use super::parse_sync::{publish_wanted, sync_seen};
+
 /// The spelling of [`crate::domain::VolumeState::Deleting`] in `status.cloud.state`.
 pub const STATE_DELETING: &str = "deleting";
 
@@ -52,6 +54,7 @@ pub fn pool_wanted(pool: &VolumePool, cluster: &str) -> Option<PoolWanted> {
         completed_generation: pool.status.as_ref().and_then(|status| status.source.as_ref()).map_or(0, |source| source.generation),
         denied_since: pool.status.as_ref().and_then(|status| status.denied_since.as_ref()).map(|time| time.0),
         snapshot_intent: intent.map(|intent| (intent.generation, intent.time.0)),
+        live: publish_wanted(pool),
     })
 }
 
@@ -121,6 +124,7 @@ pub fn volume_seen(volume: &PoolVolume, cloud: Option<CloudVolume>, initialized:
     let is_adopted = volume.annotations().contains_key(ANNOTATION_ADOPTS);
     VolumeSeen {
         key: key_of(volume),
+        role: spec.role,
         uid: Uid::new(volume.uid().unwrap_or_default()),
         resource_version: volume.resource_version().unwrap_or_default(),
         pool: spec.pool_ref.name.clone(),
@@ -158,6 +162,7 @@ pub fn volume_seen(volume: &PoolVolume, cloud: Option<CloudVolume>, initialized:
             mounted: node.mounted,
             published: node.published,
             error: node.error,
+            sync: node.sync.as_ref().map(sync_seen),
         }),
     }
 }

@@ -7,6 +7,7 @@ pub mod phase;
 pub mod reason;
 pub mod schedule;
 pub mod size;
+pub mod sync;
 pub mod tags;
 
 pub use claim::{Access, ClaimRef, ReclaimPolicy};
@@ -17,4 +18,5 @@ pub use ids::{InstanceId, NodeName, ObjectKey, SnapshotId, Uid, VolumeId, Zone};
 pub use phase::Phase;
 pub use reason::Reason;
 pub use schedule::{Schedule, ScheduleError};
-pub use size::GiB;
+pub use size::{GiB, quantity_bytes};
+pub use sync::{Role, SyncPosition, SyncState, VerifyLevel};

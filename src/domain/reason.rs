@@ -49,6 +49,20 @@ pub enum Reason {
     Ec2Failed,
     /// The agent of the node reports an error for the volume.
     AgentFailed,
+    /// The source is on its way to a node that publishes it.
+    SourceStarting,
+    /// An instance without an agent has the source attached.
+    SourceInUse,
+    /// No node can publish the source.
+    NoNodeForSource,
+    /// The node that has the source cannot publish it.
+    SourceFailed,
+    /// A node was told to publish the source.
+    SourceAssigned,
+    /// Mounted volumes lack changes of the source, and receive them.
+    CatchingUp,
+    /// A mounted volume cannot follow the source.
+    CopyFailed,
     /// A snapshot was asked for.
     SnapshotCreated,
     /// A snapshot that nobody needs any more was deleted.
@@ -114,6 +128,13 @@ impl Reason {
             Self::Replacing => "Replacing",
             Self::Ec2Failed => "Ec2Failed",
             Self::AgentFailed => "AgentFailed",
+            Self::SourceStarting => "SourceStarting",
+            Self::SourceInUse => "SourceInUse",
+            Self::NoNodeForSource => "NoNodeForSource",
+            Self::SourceFailed => "SourceFailed",
+            Self::SourceAssigned => "SourceAssigned",
+            Self::CatchingUp => "CatchingUp",
+            Self::CopyFailed => "CopyFailed",
             Self::SnapshotCreated => "SnapshotCreated",
             Self::SnapshotDeleted => "SnapshotDeleted",
             Self::VolumeCreated => "VolumeCreated",

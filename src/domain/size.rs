@@ -50,7 +50,8 @@ const SUFFIXES: [(&str, u128); 12] = [
     ("E", 1_000_000_000_000_000_000),
 ];
 
-fn quantity_bytes(text: &str) -> Option<u128> {
+/// Parses a Kubernetes quantity into bytes, rounded up. `None` for anything that is not a number with a known suffix.
+pub fn quantity_bytes(text: &str) -> Option<u128> {
     let suffixed = SUFFIXES.iter().find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)));
     let (number, factor) = suffixed.unwrap_or((text, 1));
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));

@@ -10,12 +10,14 @@ use serde_json::Value;
 use crate::api::{self, VolumePool};
 use crate::controller::parse;
 use crate::domain::tags::TAG_SOURCE;
-use crate::domain::{CloudSnapshot, CloudVolume, GiB, SnapshotState, VolumeId, VolumeSettings, VolumeState, Zone};
-use crate::plan::{PoolSeen, Source, SourceLoad, SourceSeen};
+use crate::domain::{CloudSnapshot, CloudVolume, GiB, NodeName, SnapshotState, VolumeId, VolumeSettings, VolumeState, Zone};
+use crate::plan::{AgentSeen, PoolSeen, Source, SourceLoad, SourceSeen};
 use crate::yaml;
 
 /// The zone that is taken where a manifest names none.
 const ANY_ZONE: &str = "us-east-1a";
+/// The name of the node that has an agent.
+const ANY_NODE: &str = "a node with an agent";
 
 /// What a manifest does not say.
 #[derive(Clone, Debug, PartialEq)]
@@ -137,6 +139,11 @@ pub fn seen_of(pool: &VolumePool, assumed: &Assumed, now: Timestamp) -> anyhow::
         notes.push(format!("the source is in {zone}"));
     }
     notes.push("each zone of the pool has a node".to_owned());
+    let agent = (NodeName::new(ANY_NODE), AgentSeen { zone: zone.clone(), free_slots: 1, publishes: true, is_cordoned: false });
+    let is_live = wanted.live.is_some();
+    if is_live {
+        notes.push(format!("an agent in {zone} has room for the source"));
+    }
     let zones_with_nodes: BTreeSet<Zone> = if wanted.zones.is_empty() { [zone].into() } else { wanted.zones.iter().cloned().collect() };
     let seen = PoolSeen {
         observed: now,
@@ -146,8 +153,11 @@ pub fn seen_of(pool: &VolumePool, assumed: &Assumed, now: Timestamp) -> anyhow::
         source,
         snapshots: Vec::new(),
         volumes: Vec::new(),
+        source_object: None,
+        source_pv: None,
+        agents: is_live.then_some(agent).into_iter().collect(),
         instances: BTreeMap::new(),
-        nodes: BTreeSet::new(),
+        nodes: [NodeName::new(ANY_NODE)].into(),
         zones_with_nodes,
     };
     if pool.namespace().is_none() {

@@ -41,6 +41,9 @@ pub(super) fn words(action: &Action, count: usize) -> String {
         }
         Action::TagVolume { .. } => format!("set tags of {volumes}"),
         Action::RecordSize { .. } => format!("write down the new size of {volumes}"),
+        Action::CreateSourceObject(new) => format!("make the object of the source {}", new.volume),
+        Action::Publish { .. } => "tell the agents how the source is published".to_owned(),
+        Action::AssignSource { node, .. } => format!("have {node} attach and publish the source"),
         Action::Unassign(_) => format!("take {volumes} off their nodes"),
         Action::ForgetNode { .. } => format!("forget the lost nodes of {volumes}"),
         Action::DeletePoolVolume { .. } => format!("mark {volumes} for deletion"),

@@ -1,8 +1,9 @@
 //! Every effect that supply can ask for, as one closed enum; each is harmless when done twice.
 
 use crate::domain::cloud::Tags;
-use crate::domain::{GiB, ObjectKey, SnapshotId, Uid, VolumeId, VolumeSettings, Zone};
+use crate::domain::{GiB, NodeName, ObjectKey, SnapshotId, Uid, VolumeId, VolumeSettings, Zone};
 
+use super::live::{NewSource, PublishWanted};
 use super::observation::Origin;
 
 /// One effect. The plan leaves no choices: all that is needed is in the action.
@@ -51,6 +52,26 @@ pub enum Action {
         resource_version: String,
         /// The size.
         size: GiB,
+    },
+    /// Make the object of the source volume, so that an agent attaches and publishes it. Idempotent by its name.
+    CreateSourceObject(NewSource),
+    /// Tell the agents how the source is published.
+    Publish {
+        /// The object.
+        key: ObjectKey,
+        /// The version that was judged.
+        resource_version: String,
+        /// How.
+        publish: PublishWanted,
+    },
+    /// Order an agent to attach, mount and publish the source.
+    AssignSource {
+        /// The object.
+        key: ObjectKey,
+        /// The version that was judged.
+        resource_version: String,
+        /// The node.
+        node: NodeName,
     },
     /// Order the agent to unmount and detach.
     Unassign(ObjectKey),
@@ -146,6 +167,8 @@ impl Action {
             Self::Unassign(key)
             | Self::RemoveVolumeFinalizer(key)
             | Self::ForgetNode { key, .. }
+            | Self::Publish { key, .. }
+            | Self::AssignSource { key, .. }
             | Self::ModifyVolume { key, .. }
             | Self::TagVolume { key, .. }
             | Self::RecordSize { key, .. }
@@ -155,7 +178,8 @@ impl Action {
             | Self::RemovePoolFinalizer
             | Self::CreateSnapshot { .. }
             | Self::DeleteSnapshot(_)
-            | Self::CreatePoolVolume(_) => None,
+            | Self::CreatePoolVolume(_)
+            | Self::CreateSourceObject(_) => None,
         }
     }
 
@@ -171,6 +195,9 @@ impl Action {
             Self::ModifyVolume { .. } => "ModifyVolume",
             Self::TagVolume { .. } => "TagVolume",
             Self::RecordSize { .. } => "RecordSize",
+            Self::CreateSourceObject(_) => "CreateSourceObject",
+            Self::Publish { .. } => "Publish",
+            Self::AssignSource { .. } => "AssignSource",
             Self::Unassign(_) => "Unassign",
             Self::ForgetNode { .. } => "ForgetNode",
             Self::DeletePoolVolume { .. } => "DeletePoolVolume",
@@ -202,6 +229,9 @@ impl Action {
             | Self::RemovePoolFinalizer
             | Self::CreatePoolVolume(_)
             | Self::RecordSize { .. }
+            | Self::CreateSourceObject(_)
+            | Self::Publish { .. }
+            | Self::AssignSource { .. }
             | Self::Unassign(_)
             | Self::ForgetNode { .. }
             | Self::DeletePoolVolume { .. }

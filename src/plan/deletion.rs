@@ -32,7 +32,7 @@ pub(super) fn plan(seen: &PoolSeen, lives: &Lives<'_>, now: Timestamp, actions: 
     let volumes = lives.iter().map(|life| life.volume);
     let unclaimed: Vec<_> = volumes.filter(|volume| !volume.deleting && volume.claim.is_none()).collect();
     drop_instead(&unclaimed, actions);
-    if lives.is_empty() {
+    if lives.is_empty() && seen.source_object.is_none() {
         actions.extend(last_steps(seen, now));
     }
     if seen.pool.paused {
@@ -80,8 +80,14 @@ fn is_snapshot_hidden(seen: &PoolSeen) -> bool {
 }
 
 fn finding(seen: &PoolSeen) -> Finding {
-    let mut claims: Vec<String> =
-        seen.volumes.iter().filter_map(|volume| volume.claim.as_ref()).map(|claim| format!("{}/{}", claim.namespace, claim.name)).collect();
+    let source = seen.source_object.iter().map(|object| &object.volume);
+    let mut claims: Vec<String> = seen
+        .volumes
+        .iter()
+        .chain(source)
+        .filter_map(|volume| volume.claim.as_ref())
+        .map(|claim| format!("{}/{}", claim.namespace, claim.name))
+        .collect();
     claims.sort();
     if let (true, Some(message)) = (claims.is_empty(), denied(seen)) {
         return Finding::new(Condition::Ready, false, Reason::DeletionDenied, message);

@@ -37,6 +37,8 @@ pub struct ClaimSeen {
     pub pool: Result<ObjectKey, String>,
     /// The size that it asks for.
     pub requested: GiB,
+    /// Whether it asks for the source itself, to write it.
+    pub wants_source: bool,
     /// Whether its class waits for a node to be chosen.
     pub waits_for_node: bool,
     /// The node that the scheduler chose.

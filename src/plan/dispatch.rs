@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use crate::domain::{ClaimRef, ObjectKey, Phase, Reason, ReclaimPolicy, Zone};
+use crate::domain::{ClaimRef, ObjectKey, Phase, Reason, ReclaimPolicy, Role, Zone};
 
 use super::demand::{ClaimSeen, DemandAction, DemandSeen, Offer};
 use super::observation::VolumeSeen;
+use super::writer;
 
 /// What this pass has already given away.
 #[derive(Default)]
@@ -16,15 +17,20 @@ struct Taken {
 }
 
 /// Why a claim gets nothing now.
-struct Refusal {
+pub(super) struct Refusal {
     reason: Reason,
     message: String,
     reschedule: bool,
 }
 
 impl Refusal {
-    fn new(reason: Reason, message: String) -> Self {
+    pub(super) fn new(reason: Reason, message: String) -> Self {
         Self { reason, message, reschedule: false }
+    }
+
+    /// The same, and the scheduler shall choose another node.
+    pub(super) fn elsewhere(self) -> Self {
+        Self { reschedule: true, ..self }
     }
 }
 
@@ -50,6 +56,9 @@ fn step(seen: &DemandSeen, claim: &ClaimSeen, taken: &mut Taken) -> Vec<DemandAc
 
 fn serve(seen: &DemandSeen, claim: &ClaimSeen, taken: &mut Taken) -> Result<Option<DemandAction>, Refusal> {
     let (pool_key, offer) = offer_for(seen, claim)?;
+    if claim.wants_source {
+        return writer::serve(seen, claim, (pool_key, offer));
+    }
     if let Some(volume) = held_by(seen, claim) {
         return hand_over(volume, claim, offer).map(Some);
     }
@@ -88,12 +97,12 @@ fn offer_for<'a>(seen: &'a DemandSeen, claim: &'a ClaimSeen) -> Result<(&'a Obje
     Ok((pool_key, offer))
 }
 
-fn held_by<'a>(seen: &'a DemandSeen, claim: &ClaimSeen) -> Option<&'a VolumeSeen> {
+pub(super) fn held_by<'a>(seen: &'a DemandSeen, claim: &ClaimSeen) -> Option<&'a VolumeSeen> {
     let holds = |volume: &&VolumeSeen| volume.claim.as_ref().is_some_and(|held| held.uid == claim.uid.as_str());
     seen.volumes.iter().filter(holds).min_by(|a, b| a.key.cmp(&b.key))
 }
 
-fn hand_over(volume: &VolumeSeen, claim: &ClaimSeen, offer: &Offer) -> Result<DemandAction, Refusal> {
+pub(super) fn hand_over(volume: &VolumeSeen, claim: &ClaimSeen, offer: &Offer) -> Result<DemandAction, Refusal> {
     let is_usable = matches!(volume.phase, Some(Phase::Ready | Phase::Claimed)) && !volume.deleting;
     match (&volume.recorded.volume, &volume.claim) {
         (Some(id), Some(held)) if is_usable => Ok(DemandAction::CreatePv {
@@ -131,7 +140,7 @@ fn zones_for(seen: &DemandSeen, claim: &ClaimSeen, pool_key: &ObjectKey, offer: 
 /// On that node already, then newest content, then lowest number.
 fn best<'a>(seen: &'a DemandSeen, claim: &ClaimSeen, pool: &ObjectKey, zones: &[Zone], taken: &Taken) -> Option<&'a VolumeSeen> {
     let fits = |volume: &&VolumeSeen| {
-        let in_pool = belongs_to(volume, pool);
+        let in_pool = belongs_to(volume, pool) && volume.role == Role::Copy;
         let is_large_enough = volume.size >= claim.requested;
         in_pool && is_large_enough && volume.is_claimable() && zones.contains(&volume.zone) && !taken.volumes.contains(&volume.key)
     };
@@ -142,7 +151,7 @@ fn best<'a>(seen: &'a DemandSeen, claim: &ClaimSeen, pool: &ObjectKey, zones: &[
     seen.volumes.iter().filter(fits).min_by_key(|volume| (is_elsewhere(volume), Reverse(volume.origin.generation), volume.slot))
 }
 
-fn belongs_to(volume: &VolumeSeen, pool: &ObjectKey) -> bool {
+pub(super) fn belongs_to(volume: &VolumeSeen, pool: &ObjectKey) -> bool {
     volume.key.namespace == pool.namespace && volume.pool == pool.name
 }
 
@@ -194,7 +203,8 @@ fn make_or_wait(
 }
 
 fn free_slot(seen: &DemandSeen, pool: &ObjectKey, taken: &mut Taken) -> u32 {
-    let used: BTreeSet<u32> = seen.volumes.iter().filter(|volume| belongs_to(volume, pool)).map(|volume| volume.slot).collect();
+    let is_copy = |volume: &&VolumeSeen| belongs_to(volume, pool) && volume.role == Role::Copy;
+    let used: BTreeSet<u32> = seen.volumes.iter().filter(is_copy).map(|volume| volume.slot).collect();
     let slot = (0..u32::MAX).find(|slot| !used.contains(slot) && !taken.slots.contains(&(pool.clone(), *slot))).unwrap_or(u32::MAX);
     taken.slots.insert((pool.clone(), slot));
     slot

@@ -3,6 +3,7 @@
 use crate::domain::Reason;
 
 use super::capacity::Zones;
+use super::live;
 use super::observation::PoolSeen;
 use super::report::{Condition, Finding};
 use super::snapshots::Stock;
@@ -12,10 +13,14 @@ use super::volumes::Lives;
 /// All conditions; `Ready` last, since it repeats the first of the others that does not hold.
 pub(super) fn of(seen: &PoolSeen, lives: &Lives<'_>, source: &Judged, (stock, zones): (&Stock, &Zones)) -> Vec<Finding> {
     let mut findings = vec![of_source(source), of_snapshot(seen, source, stock), of_filling(seen, zones)];
-    let ready = match findings.iter().find(|finding| !finding.holds) {
+    let in_sync = live::finding(seen, lives, source);
+    // A mounted volume that is behind for a moment does not break the promise; a source that nobody hears does.
+    let silence = in_sync.iter().filter(|finding| !matches!(finding.reason, Reason::CatchingUp | Reason::CopyFailed));
+    let ready = match findings.iter().chain(silence).find(|finding| !finding.holds) {
         Some(first) => Finding { condition: Condition::Ready, ..first.clone() },
         None => Finding::new(Condition::Ready, true, Reason::PoolReady, format!("{} volumes are ready", seen.pool.replicas)),
     };
+    findings.extend(in_sync);
     findings.extend([of_failures((seen, lives), source, stock, zones), of_pause(seen), ready]);
     findings
 }

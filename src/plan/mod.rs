@@ -10,6 +10,7 @@ mod deletion;
 pub mod demand;
 mod dispatch;
 mod findings;
+pub mod live;
 mod modification;
 pub mod observation;
 mod rehearsal;
@@ -22,11 +23,13 @@ pub mod strays;
 #[cfg(test)]
 mod tests;
 mod volumes;
+mod writer;
 
 use jiff::{SignedDuration, Timestamp};
 
 pub use action::{Action, DeletionProof, NewVolume, VolumeChange, VolumeRequest};
 pub use demand::{ClaimSeen, DemandAction, DemandSeen, Offer, PvSeen, demand};
+pub use live::{AgentSeen, CheckpointSeen, NewSource, PublishWanted, SourceObject, SyncSeen, VerifiedSeen};
 pub use observation::{
     ClaimFault, FreeSpan, Modification, NodeSide, Origin, PoolSeen, PoolWanted, Recorded, SnapshotsWanted, Source, SourceLoad, SourceSeen,
     TemplateWanted, VolumeSeen,
@@ -46,19 +49,22 @@ pub struct Plan {
     pub report: Report,
 }
 
-/// Decides the next step for one pool: deletion, source, snapshots, each volume's own life, capacity, then changes in place.
+/// Decides the next step for one pool: deletion, source, snapshots, each volume's own life,
+/// capacity, the volume of the source, then changes in place.
 pub fn supply(seen: &PoolSeen, now: Timestamp) -> Plan {
     let mut actions = Vec::new();
     let lives = volumes::plan(seen, now, &mut actions);
     if seen.pool.deleting {
         let finding = deletion::plan(seen, &lives, now, &mut actions);
-        return Plan { actions, report: report::of_deletion(seen, lives, finding) };
+        let source_volume = live::leave(seen, &mut actions);
+        return Plan { actions, report: Report { source_volume, ..report::of_deletion(seen, lives, finding) } };
     }
     let source = source::judge(seen);
     let stock = snapshots::plan(seen, &source, &lives, now, &mut actions);
     let zones = capacity::plan(seen, &source, &stock, &lives, &mut actions);
+    let source_volume = live::plan(seen, &source, &mut actions);
     modification::plan(seen, &source, &lives, now, &mut actions);
-    let report = report::of(seen, now, lives, source, (stock, zones));
+    let report = Report { source_volume, ..report::of(seen, now, lives, source, (stock, zones)) };
     if seen.pool.paused {
         actions.retain(|action| !action.writes_to_ec2());
     }

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::live::{AgentSeen, PublishWanted, SourceObject, SyncSeen};
 use crate::domain::cloud::Tags;
 use crate::domain::{
-    ClaimRef, CloudSnapshot, CloudVolume, Encryption, GiB, InstanceId, ModificationState, NodeName, ObjectKey, Phase, Schedule, SnapshotId,
-    Uid, VolumeId, VolumeSettings, Zone,
+    ClaimRef, CloudSnapshot, CloudVolume, Encryption, GiB, InstanceId, ModificationState, NodeName, ObjectKey, Phase, Role, Schedule,
+    SnapshotId, Uid, VolumeId, VolumeSettings, Zone,
 };
 
 /// Everything that the plan for one pool depends on.
@@ -25,8 +26,14 @@ pub struct PoolSeen {
     pub source_free: Option<FreeSpan>,
     /// Snapshots that carry this pool's UID, in any order.
     pub snapshots: Vec<CloudSnapshot>,
-    /// The pool's volumes, in any order.
+    /// The pool's copies, in any order.
     pub volumes: Vec<VolumeSeen>,
+    /// The object of the source volume, of a pool that is live or was.
+    pub source_object: Option<SourceObject>,
+    /// The PersistentVolume of another driver that names the source volume: that driver attaches it, and we never do.
+    pub source_pv: Option<String>,
+    /// Agents that could publish the source; empty for a pool that is not live.
+    pub agents: BTreeMap<NodeName, AgentSeen>,
     /// The node of each instance that has an agent.
     pub instances: BTreeMap<InstanceId, NodeName>,
     /// Nodes that exist.
@@ -73,6 +80,8 @@ pub struct PoolWanted {
     pub denied_since: Option<Timestamp>,
     /// The snapshot that was decided on last, and when.
     pub snapshot_intent: Option<(u64, Timestamp)>,
+    /// How the source is published, of a pool that is live.
+    pub live: Option<PublishWanted>,
 }
 
 /// How volumes are made.
@@ -163,11 +172,20 @@ pub struct Origin {
     pub generation: u64,
 }
 
+impl Origin {
+    /// That of a source, which its owner has filled.
+    pub fn none() -> Self {
+        Self { snapshot: SnapshotId::new(""), generation: 0 }
+    }
+}
+
 /// One PoolVolume joined with what EC2 and its agent say of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VolumeSeen {
     /// Namespace and name.
     pub key: ObjectKey,
+    /// What it is to its pool.
+    pub role: Role,
     /// UID: one object is one attempt to make one EBS volume.
     pub uid: Uid,
     /// The version that decisions were made on; writes with an older one are refused.
@@ -260,6 +278,8 @@ pub struct NodeSide {
     pub published: u32,
     /// What fails at present.
     pub error: Option<String>,
+    /// How far its content is with the source, of a pool that is live.
+    pub sync: Option<SyncSeen>,
 }
 
 impl VolumeSeen {

@@ -4,10 +4,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::cloud::Tags;
 use crate::domain::tags::{TAG_CLUSTER, TAG_GENERATION, TAG_POOL_UID, TAG_VOLUME_UID};
-use crate::domain::{CloudSnapshot, CloudVolume, GiB, ModificationState, ObjectKey, SnapshotId, SnapshotState, Uid, VolumeId, VolumeState};
+use crate::domain::{
+    CloudSnapshot, CloudVolume, GiB, ModificationState, NodeName, ObjectKey, Role, SnapshotId, SnapshotState, SyncState, Uid, VolumeId,
+    VolumeState,
+};
 
 use super::action::{Action, NewVolume, VolumeRequest};
-use super::observation::{Modification, PoolSeen, Recorded, SourceSeen, VolumeSeen};
+use super::live::{NewSource, SourceObject, SyncSeen};
+use super::observation::{Modification, NodeSide, Origin, PoolSeen, PoolWanted, Recorded, SourceSeen, VolumeSeen};
 use super::report::Report;
 use super::supply;
 
@@ -90,6 +94,9 @@ impl Stage {
                 }
             }),
             Action::RecordSize { key, size, .. } => self.change(key, |volume| volume.size = *size),
+            Action::CreateSourceObject(new) => self.make_source_object(new),
+            Action::Publish { publish, .. } => self.change_source(|object| object.publish = Some(publish.clone())),
+            Action::AssignSource { node, .. } => self.change_source(|object| publish_on(object, node)),
             Action::Unassign(key) => self.change(key, |volume| {
                 volume.node_name = None;
                 let_go(volume);
@@ -100,14 +107,32 @@ impl Stage {
                 volume.cloud = None;
                 volume.recorded.deletion_accepted = true;
             }),
-            Action::RemoveVolumeFinalizer(key) => self.seen.volumes.retain(|volume| volume.key != *key),
+            Action::RemoveVolumeFinalizer(key) => {
+                self.seen.volumes.retain(|volume| volume.key != *key);
+                self.seen.source_object.take_if(|object| object.volume.key == *key);
+            }
         }
     }
 
     fn change(&mut self, key: &ObjectKey, change: impl FnOnce(&mut VolumeSeen)) {
-        if let Some(volume) = self.seen.volumes.iter_mut().find(|volume| volume.key == *key) {
+        let source = self.seen.source_object.iter_mut().map(|object| &mut object.volume);
+        if let Some(volume) = self.seen.volumes.iter_mut().chain(source).find(|volume| volume.key == *key) {
             change(volume);
         }
+    }
+
+    fn change_source(&mut self, change: impl FnOnce(&mut SourceObject)) {
+        if let Some(object) = &mut self.seen.source_object {
+            change(object);
+        }
+    }
+
+    fn make_source_object(&mut self, new: &NewSource) {
+        let first = NewVolume { slot: 0, attempt: 0, zone: new.zone.clone(), size: new.size, origin: Origin::none() };
+        let mut volume = blank(&self.seen.pool, "source", &first);
+        volume.role = Role::Source;
+        volume.recorded.volume = Some(new.volume.clone());
+        self.seen.source_object = Some(SourceObject { volume, publish: Some(new.publish.clone()), checkpoint: None, requested_by: None });
     }
 
     fn owner_tags(&self) -> Tags {
@@ -132,29 +157,8 @@ impl Stage {
     }
 
     fn make_object(&mut self, new: &NewVolume) {
-        let pool = &self.seen.pool;
-        let name = format!("{}-{}", pool.key.name, new.slot);
-        self.seen.volumes.push(VolumeSeen {
-            uid: Uid::new(format!("uid-of-{name}")),
-            key: ObjectKey::new(pool.key.namespace.clone(), name),
-            resource_version: String::new(),
-            pool: pool.key.name.clone(),
-            slot: new.slot,
-            attempt: new.attempt,
-            encryption: pool.template.encryption.clone(),
-            zone: new.zone.clone(),
-            size: new.size,
-            origin: new.origin.clone(),
-            claim: None,
-            node_name: None,
-            deleting: false,
-            retired: false,
-            phase: None,
-            recorded: Recorded::default(),
-            cloud: None,
-            initialized_percent: 0,
-            node: None,
-        });
+        let volume = blank(&self.seen.pool, &new.slot.to_string(), new);
+        self.seen.volumes.push(volume);
     }
 
     fn make_volume(&mut self, request: &VolumeRequest, clock: Timestamp) {
@@ -193,6 +197,40 @@ impl Stage {
             }
         }
     }
+}
+
+/// The object of a volume of which EC2 knows nothing yet.
+fn blank(pool: &PoolWanted, suffix: &str, new: &NewVolume) -> VolumeSeen {
+    let name = format!("{}-{suffix}", pool.key.name);
+    VolumeSeen {
+        uid: Uid::new(format!("uid-of-{name}")),
+        key: ObjectKey::new(pool.key.namespace.clone(), name),
+        resource_version: String::new(),
+        pool: pool.key.name.clone(),
+        role: Role::Copy,
+        slot: new.slot,
+        attempt: new.attempt,
+        encryption: pool.template.encryption.clone(),
+        zone: new.zone.clone(),
+        size: new.size,
+        origin: new.origin.clone(),
+        claim: None,
+        node_name: None,
+        deleting: false,
+        retired: false,
+        phase: None,
+        recorded: Recorded::default(),
+        cloud: None,
+        initialized_percent: 0,
+        node: None,
+    }
+}
+
+/// The node attaches, mounts and publishes it.
+fn publish_on(object: &mut SourceObject, node: &NodeName) {
+    let sync = SyncSeen { state: SyncState::Publishing, position: None, address: None, checkpoint: None, verified: None, error: None };
+    object.volume.node_name = Some(node.clone());
+    object.volume.node = Some(NodeSide { node: node.to_string(), attached: true, mounted: true, sync: Some(sync), ..NodeSide::default() });
 }
 
 fn let_go(volume: &mut VolumeSeen) {

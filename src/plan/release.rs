@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{Access, ClaimRef, ObjectKey, Phase, ReclaimPolicy};
+use crate::domain::{Access, ClaimRef, ObjectKey, Phase, ReclaimPolicy, Role};
 
 use super::demand::{DemandAction, DemandSeen, PvSeen};
 use super::observation::VolumeSeen;
+use super::writer;
 
 /// One step for each volume whose claim is gone or moves, and for each PersistentVolume that is done with.
 pub(super) fn plan(seen: &DemandSeen) -> Vec<DemandAction> {
@@ -14,6 +15,9 @@ pub(super) fn plan(seen: &DemandSeen) -> Vec<DemandAction> {
     volumes.sort_by(|a, b| a.key.cmp(&b.key));
     let of_volume = |volume: &VolumeSeen| {
         let claim = volume.claim.as_ref()?;
+        if volume.role == Role::Source {
+            return writer::release(seen, volume, claim, pvs.get(claim.uid.as_str()).copied());
+        }
         match pvs.get(claim.uid.as_str()) {
             // Two passes on old views may have reserved two volumes for one claim; the PersistentVolume names the one.
             Some(pv) if pv.volume.as_ref().is_some_and(|named| *named != volume.key) => give_back(volume, None),
@@ -62,7 +66,7 @@ fn policy(seen: &DemandSeen, volume: &VolumeSeen) -> ReclaimPolicy {
 }
 
 /// A volume in use moves to the node whose agent asks for it, once the old node has let it go.
-fn follow(seen: &DemandSeen, volume: &VolumeSeen) -> Option<DemandAction> {
+pub(super) fn follow(seen: &DemandSeen, volume: &VolumeSeen) -> Option<DemandAction> {
     let wanted = seen.requests.get(volume.recorded.volume.as_ref()?)?;
     match (&volume.node_name, &volume.node) {
         (Some(current), _) if current == wanted => None,
@@ -96,7 +100,7 @@ fn give_back(volume: &VolumeSeen, unless_pv: Option<String>) -> Option<DemandAct
     leave_node(volume).unwrap_or_else(|| Some(free(volume, unless_pv, false)))
 }
 
-fn free(volume: &VolumeSeen, unless_pv: Option<String>, retire: bool) -> DemandAction {
+pub(super) fn free(volume: &VolumeSeen, unless_pv: Option<String>, retire: bool) -> DemandAction {
     DemandAction::Free { volume: volume.key.clone(), resource_version: volume.resource_version.clone(), unless_pv, retire }
 }
 

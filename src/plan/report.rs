@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use crate::domain::{CloudSnapshot, CloudVolume, NodeName, ObjectKey, Phase, Reason, VolumeId, Zone};
 
 use super::capacity::Zones;
-use super::findings;
 use super::observation::{Modification, Origin, PoolSeen, VolumeSeen};
 use super::snapshots::{Stock, is_just_asked_for};
 use super::source::Judged;
 use super::volumes::Lives;
+use super::{findings, live};
 
 /// Types of conditions on a pool.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -24,6 +24,8 @@ pub enum Condition {
     SnapshotFresh,
     /// As many volumes are ready as were asked for.
     PoolFilled,
+    /// The source is published, and all mounted volumes have what it has; only of a live pool.
+    InSync,
     /// Something failed and is being retried.
     Degraded,
     /// Changes in EC2 are stopped by the user.
@@ -38,6 +40,7 @@ impl Condition {
             Self::SourceReady => "SourceReady",
             Self::SnapshotFresh => "SnapshotFresh",
             Self::PoolFilled => "PoolFilled",
+            Self::InSync => "InSync",
             Self::Degraded => "Degraded",
             Self::Paused => "Paused",
         }
@@ -79,6 +82,8 @@ pub struct Report {
     pub zones: BTreeMap<Zone, ZoneReport>,
     /// Each volume.
     pub volumes: BTreeMap<ObjectKey, VolumeReport>,
+    /// The object of the source volume, of a pool that is live or was.
+    pub source_volume: Option<(ObjectKey, VolumeReport)>,
     /// Conditions, `Ready` last, since it is the sum of the others.
     pub findings: Vec<Finding>,
     /// Whether something moves in EC2, so that it is worth looking again soon.
@@ -171,10 +176,10 @@ pub(super) fn of(seen: &PoolSeen, now: Timestamp, lives: Lives<'_>, source: Judg
         claimed: count.claimed,
     };
     let zones: BTreeMap<_, _> = zones.into_iter().map(|(zone, count)| (zone, zone_report(count))).collect();
-    let is_moving = stock.pending_percent.is_some() || is_just_asked_for(seen) || moves(&lives);
+    let is_moving = stock.pending_percent.is_some() || is_just_asked_for(seen) || moves(&lives) || live::moves(seen);
     let next_snapshot = stock.next.filter(|due| *due > now);
     let (newest, snapshots, volumes) = (stock.newest, newest_first(seen), by_key(lives));
-    Report { source, newest, snapshots, next_snapshot, zones, volumes, findings, is_moving }
+    Report { source, newest, snapshots, next_snapshot, zones, volumes, findings, is_moving, source_volume: None }
 }
 
 pub(super) fn of_deletion(seen: &PoolSeen, lives: Lives<'_>, finding: Finding) -> Report {

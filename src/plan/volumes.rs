@@ -59,7 +59,7 @@ fn next(seen: &PoolSeen, volume: &VolumeSeen, now: Timestamp) -> (Phase, Option<
 ///
 /// A silent agent proves nothing: its node may still write. A node that is gone from the cluster may come back, so
 /// the word of EC2 is needed too.
-fn is_on_lost_node(seen: &PoolSeen, volume: &VolumeSeen) -> bool {
+pub(super) fn is_on_lost_node(seen: &PoolSeen, volume: &VolumeSeen) -> bool {
     let is_lost = volume.node.as_ref().is_some_and(|side| !seen.nodes.contains(&NodeName::new(side.node.as_str())));
     is_lost && volume.cloud.as_ref().is_some_and(CloudVolume::is_free)
 }

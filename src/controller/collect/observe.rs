@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::api::VolumePool;
 use crate::api::keys::ANNOTATION_ADOPTS;
 use crate::api::volume_pool::DeletionPolicy;
+use crate::api::{Role, VolumePool};
 use crate::controller::parse::{key_of, volume_id_of};
 use crate::controller::supply::View;
 use crate::controller::sweep::Sweep;
@@ -68,7 +68,7 @@ pub(super) fn facts(pool: &VolumePool) -> PoolFacts {
 /// The facts of all pools. Volumes of an earlier pool of the same name take up numbers too, since names are shared.
 fn all_facts(view: &View) -> BTreeMap<ObjectKey, PoolFacts> {
     let mut all: BTreeMap<ObjectKey, PoolFacts> = view.pools.iter().map(|pool| (key_of(&**pool), facts(pool))).collect();
-    for volume in view.all_volumes() {
+    for volume in view.all_volumes().filter(|volume| volume.spec.role == Role::Copy) {
         let pool = ObjectKey::new(volume.namespace().unwrap_or_default(), volume.spec.pool_ref.name.clone());
         if let Some(facts) = all.get_mut(&pool) {
             facts.slots.insert(volume.spec.slot);

@@ -7,7 +7,10 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 
-use crate::api::keys::{ANNOTATION_SELECTED_NODE, ATTRIBUTE_POOL_VOLUME, GROUP, LABEL_ZONE, PARAMETER_POOL};
+use crate::api::keys::{
+    ANNOTATION_SELECTED_NODE, ANNOTATION_VOLUME, ATTRIBUTE_POOL_VOLUME, GROUP, LABEL_ZONE, PARAMETER_POOL, PARAMETER_VOLUME, VOLUME_COPY,
+    VOLUME_SOURCE,
+};
 use crate::controller::context::Context;
 use crate::controller::parse::{key_of, offer, volume_seen};
 use crate::domain::{GiB, NodeName, ObjectKey, Uid, VolumeId, Zone};
@@ -62,8 +65,9 @@ fn claim_seen(claim: &PersistentVolumeClaim, class: &StorageClass) -> ClaimSeen 
     ClaimSeen {
         key: key_of(claim),
         uid: Uid::new(claim.uid().unwrap_or_default()),
-        pool: check_modes(claim).and(requested(claim)).and_then(|_| pool_of(claim, class)),
+        pool: check_modes(claim).and(check_volume(claim, class)).and(requested(claim)).and_then(|_| pool_of(claim, class)),
         requested: requested(claim).unwrap_or(GiB(0)),
+        wants_source: wants_source(claim, class),
         waits_for_node: class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"),
         selected_node: claim.annotations().get(ANNOTATION_SELECTED_NODE).map(|node| NodeName::new(node.as_str())),
     }
@@ -75,6 +79,25 @@ fn requested(claim: &PersistentVolumeClaim) -> Result<GiB, String> {
     let text = requests.unwrap_or_default().0;
     GiB::from_quantity(&text)
         .ok_or_else(|| format!("spec.resources.requests.storage is {text:?}; write it as a number of Gi, such as 20Gi"))
+}
+
+/// Which volume of the pool a claim asks for: its own annotation counts before its class.
+fn volume_asked<'a>(claim: &'a PersistentVolumeClaim, class: &'a StorageClass) -> Option<&'a str> {
+    let of_class = || class.parameters.as_ref().and_then(|parameters| parameters.get(PARAMETER_VOLUME));
+    claim.annotations().get(ANNOTATION_VOLUME).or_else(of_class).map(String::as_str)
+}
+
+fn wants_source(claim: &PersistentVolumeClaim, class: &StorageClass) -> bool {
+    volume_asked(claim, class) == Some(VOLUME_SOURCE)
+}
+
+fn check_volume(claim: &PersistentVolumeClaim, class: &StorageClass) -> Result<(), String> {
+    match volume_asked(claim, class) {
+        None | Some(VOLUME_SOURCE | VOLUME_COPY) => Ok(()),
+        Some(other) => Err(format!(
+            "the annotation {ANNOTATION_VOLUME} of the claim, or the parameter {PARAMETER_VOLUME} of its class, is {other:?}; it must be {VOLUME_COPY} or {VOLUME_SOURCE}"
+        )),
+    }
 }
 
 fn check_modes(claim: &PersistentVolumeClaim) -> Result<(), String> {

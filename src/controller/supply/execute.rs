@@ -27,6 +27,7 @@ use crate::plan::{Action, NewVolume, PoolSeen, VolumeRequest};
 
 use super::failure::failed;
 use super::modify::{modify_volume, record_size, tag_volume};
+use super::source_object;
 
 /// Effects of one pool that are under way at the same time: enough to use up a burst within seconds, few enough that an
 /// account whose rate others use up refuses only these.
@@ -102,6 +103,9 @@ async fn one<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: &PoolSeen, a
         Action::ModifyVolume { key, volume, change } => modify_volume(context, pool, (seen, key, volume), change).await,
         Action::TagVolume { key, volume, tags } => tag_volume(context, key, volume, tags).await,
         Action::RecordSize { key, resource_version, size } => record_size(context, key, resource_version, *size).await,
+        Action::CreateSourceObject(new) => source_object::create(context, pool, new).await,
+        Action::Publish { key, resource_version, publish } => source_object::publish(context, key, resource_version, publish).await,
+        Action::AssignSource { key, resource_version, node } => source_object::assign(context, pool, key, resource_version, node).await,
         Action::Unassign(key) => edit_spec(context, key, None, |spec| spec.node_name = None).await,
         Action::ForgetNode { key, resource_version } => forget_node_side(context, key, resource_version).await,
         Action::DeletePoolVolume { key, uid, resource_version } => {
@@ -269,13 +273,17 @@ fn pool_tags(pool: &VolumePool, cluster: &str, generation: u64) -> Tags {
 
 fn object_of(action: &Action, seen: &PoolSeen) -> String {
     match action {
-        Action::AddPoolFinalizer | Action::RemovePoolFinalizer | Action::CreateSnapshot { .. } => seen.pool.key.to_string(),
+        Action::AddPoolFinalizer | Action::RemovePoolFinalizer | Action::CreateSnapshot { .. } | Action::CreateSourceObject(_) => {
+            seen.pool.key.to_string()
+        }
         Action::DeleteSnapshot(proof) => proof.id().to_string(),
         Action::CreatePoolVolume(new) => format!("{}-{}", seen.pool.key, new.slot),
         Action::CreateVolume(request) => request.key.to_string(),
         Action::Unassign(key)
         | Action::RemoveVolumeFinalizer(key)
         | Action::ForgetNode { key, .. }
+        | Action::Publish { key, .. }
+        | Action::AssignSource { key, .. }
         | Action::ModifyVolume { key, .. }
         | Action::TagVolume { key, .. }
         | Action::RecordSize { key, .. }

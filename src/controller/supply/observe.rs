@@ -1,13 +1,16 @@
 //! Joins a pool, its volumes and a sweep into the input of the plan. Reads memory only.
 
 use jiff::SignedDuration;
+use std::collections::BTreeMap;
+
 use kube::ResourceExt;
 
 use crate::api::{PoolVolume, VolumePool};
 use crate::controller::parse;
+use crate::controller::parse_sync::publish_told;
 use crate::controller::sweep::{Interest, Sources, Sweep};
 use crate::domain::{SnapshotId, SnapshotState, VolumeId};
-use crate::plan::{PoolSeen, PoolWanted, Source, SourceLoad, SourceSeen, VISIBILITY, VolumeSeen};
+use crate::plan::{PoolSeen, PoolWanted, Source, SourceLoad, SourceObject, SourceSeen, VISIBILITY, VolumeSeen};
 
 use super::view::View;
 
@@ -24,7 +27,10 @@ pub fn pool(view: &View, cluster: &str, sweep: &Sweep, pool: &VolumePool) -> Opt
         with_modification(parse::volume_seen(volume, cloud.cloned(), initialized), sweep)
     });
     let volumes = seen.collect();
+    let source_object = view.source_of(pool).map(|object| source_object(view, &source, object));
+    let agents = if wanted.live.is_some() { view.agents.clone() } else { BTreeMap::new() };
     let source_volume = if let SourceSeen::Volume(volume) = &source { Some(volume.id.clone()) } else { None };
+    let source_volume_id = source_volume.clone().filter(|_| wanted.live.is_some());
     Some(PoolSeen {
         observed: sweep.started,
         source_load: source_volume.as_ref().map(|id| load(sweep, id)).unwrap_or_default(),
@@ -33,10 +39,25 @@ pub fn pool(view: &View, cluster: &str, sweep: &Sweep, pool: &VolumePool) -> Opt
         source,
         snapshots,
         volumes,
+        source_object,
+        source_pv: source_volume_id.and_then(|id| view.foreign_pv(&id)),
+        agents,
         instances: view.instances.clone(),
         nodes: view.nodes.clone(),
         zones_with_nodes: view.zones_with_nodes.clone(),
     })
+}
+
+/// The object of a source. What EC2 shows of it was asked about as the source, since it carries no tag of ours.
+fn source_object(view: &View, source: &SourceSeen, object: &PoolVolume) -> SourceObject {
+    let cloud = if let SourceSeen::Volume(cloud) = source { Some(cloud.clone()) } else { None };
+    let id = cloud.as_ref().map(|cloud| cloud.id.clone()).or_else(|| parse::volume_id_of(object));
+    SourceObject {
+        volume: parse::volume_seen(object, cloud, Some(100)),
+        publish: object.spec.publish.as_ref().map(publish_told),
+        checkpoint: object.spec.publish.as_ref().and_then(|publish| publish.checkpoint),
+        requested_by: id.and_then(|id| view.requested_by(&id).cloned()),
+    }
 }
 
 /// The state of the last change in place as this sweep shows it. An older change of the volume says nothing about it;

@@ -8,13 +8,13 @@ use kube::ResourceExt;
 
 use crate::api::keys::{LABEL_NODE, LABEL_POOL, MANAGER_CONTROLLER};
 use crate::api::pool_volume::ModificationStatus;
-use crate::api::volume_pool::{SnapshotStatus, SourceStatus, ZoneStatus};
+use crate::api::volume_pool::{SnapshotStatus, SourceStatus, SourceSync, ZoneStatus};
 use crate::api::{CloudStatus, PoolVolume, VolumePool, VolumePoolStatus};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::parse;
 use crate::controller::volume_write::{set_watcher, store_status};
-use crate::domain::{NodeName, Phase, SnapshotState, VolumeState};
+use crate::domain::{NodeName, Phase, Reason, SnapshotState, VolumeState};
 use crate::ec2::Ec2;
 use crate::explain::blocked_summary;
 use crate::k8s::write::{Outcome, apply_status};
@@ -56,11 +56,13 @@ pub(super) async fn pool<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: 
 /// Volumes that are still as they were judged, with what is to be written about them.
 fn news_of_volumes<E: Ec2>(context: &Context<E>, seen: &PoolSeen, report: &Report) -> Vec<(Arc<PoolVolume>, News)> {
     let of_volume = |judged: &VolumeSeen| {
-        let (life, volume) = (report.volumes.get(&judged.key)?, context.stores.volume(&judged.key)?);
+        let of_source = || report.source_volume.as_ref().filter(|(key, _)| *key == judged.key).map(|(_, life)| life);
+        let (life, volume) = (report.volumes.get(&judged.key).or_else(of_source)?, context.stores.volume(&judged.key)?);
         let is_same = volume.resource_version().as_deref() == Some(judged.resource_version.as_str());
         is_same.then(|| news_of(&volume, life)).flatten().map(|news| (volume, news))
     };
-    seen.volumes.iter().filter_map(of_volume).collect()
+    let source = seen.source_object.iter().map(|object| &object.volume);
+    seen.volumes.iter().chain(source).filter_map(of_volume).collect()
 }
 
 fn news_of(volume: &PoolVolume, life: &VolumeReport) -> Option<News> {
@@ -167,7 +169,7 @@ fn status(pool: &VolumePool, seen: &PoolSeen, report: &Report) -> VolumePoolStat
         total: count(seen.volumes.len()),
         zones: report.zones.iter().map(zone).collect(),
         zone_names: names.join(","),
-        source: source_status(stored.source, report),
+        source: source_status(stored.source, seen, report),
         snapshots: report.snapshots.iter().map(snapshot_status).collect(),
         last_snapshot_time: newest_snapshot.and_then(|snapshot| snapshot.started).map(Time),
         next_snapshot_time: report.next_snapshot.map(Time),
@@ -177,7 +179,7 @@ fn status(pool: &VolumePool, seen: &PoolSeen, report: &Report) -> VolumePoolStat
 }
 
 /// What is known of the source stays while it cannot be used: another one must not take its place.
-fn source_status(stored: Option<SourceStatus>, report: &Report) -> Option<SourceStatus> {
+fn source_status(stored: Option<SourceStatus>, seen: &PoolSeen, report: &Report) -> Option<SourceStatus> {
     let known_generation = stored.as_ref().map_or(0, |known| known.generation);
     let generation = report.newest.as_ref().map_or(known_generation, |origin| origin.generation);
     let known_filesystem = stored.as_ref().and_then(|known| known.filesystem.clone());
@@ -189,7 +191,20 @@ fn source_status(stored: Option<SourceStatus>, report: &Report) -> Option<Source
         generation,
         sync: None,
     });
-    found.or_else(|| stored.map(|known| SourceStatus { generation, ..known }))
+    let known = found.or_else(|| stored.map(|known| SourceStatus { generation, ..known }))?;
+    Some(SourceStatus { sync: source_sync(seen), ..known })
+}
+
+/// Who publishes the source, and where; none while nobody is told to.
+fn source_sync(seen: &PoolSeen) -> Option<SourceSync> {
+    let volume = &seen.source_object.as_ref()?.volume;
+    let node = volume.node_name.as_ref()?;
+    let sync = volume.node.as_ref().filter(|side| side.node == node.as_str()).and_then(|side| side.sync.as_ref());
+    Some(SourceSync {
+        node: node.to_string(),
+        address: sync.and_then(|sync| sync.address.clone()),
+        epoch: sync.and_then(|sync| sync.position.as_ref()).map_or(0, |position| position.epoch),
+    })
 }
 
 fn snapshot_status(snapshot: &crate::domain::CloudSnapshot) -> SnapshotStatus {
@@ -234,16 +249,27 @@ fn conditions(stored: &[ApiCondition], findings: &[Finding], spec_generation: Op
 /// One event when the readiness of the pool gets another reason. What blocks it is told as `explain` tells it.
 async fn tell<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: &PoolSeen, report: &Report) {
     let stored = pool.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    for finding in report.findings.iter().filter(|finding| matches!(finding.condition, Condition::Ready | Condition::Degraded)) {
+    let told = [Condition::Ready, Condition::Degraded, Condition::InSync];
+    for finding in report.findings.iter().filter(|finding| told.contains(&finding.condition)) {
         let before = stored.iter().find(|condition| condition.type_ == finding.condition.as_str());
         let is_news = before.is_none_or(|before| before.reason != finding.reason.as_str() || (before.status == "True") != finding.holds);
-        let is_warning = finding.condition == Condition::Degraded && finding.holds;
+        let is_warning = is_trouble(finding);
         let is_shown = is_warning || finding.condition == Condition::Ready && finding.holds;
         if is_news && is_shown {
-            let blocked = if is_warning { blocked_summary(pool, seen, parse::now()) } else { None };
+            let blocked = if finding.condition == Condition::Degraded { blocked_summary(pool, seen, parse::now()) } else { None };
             let message = blocked.as_ref().unwrap_or(&finding.message);
             context.say(&Context::<E>::reference(pool), is_warning, finding.reason, message).await;
         }
+    }
+}
+
+/// Whether somebody should look at it. That mounted volumes are behind for a moment, or a source on its way, is daily life.
+fn is_trouble(finding: &Finding) -> bool {
+    let troubles = [Reason::SourceInUse, Reason::NoNodeForSource, Reason::SourceFailed, Reason::CopyFailed];
+    match finding.condition {
+        Condition::Degraded => finding.holds,
+        Condition::InSync => !finding.holds && troubles.contains(&finding.reason),
+        _ => false,
     }
 }
 

@@ -8,11 +8,11 @@ use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
-use crate::api::keys::LABEL_ZONE;
-use crate::api::{PoolNode, PoolVolume, VolumePool};
+use crate::api::keys::{GROUP, LABEL_ZONE};
+use crate::api::{PoolNode, PoolVolume, Role, VolumePool};
 use crate::controller::stores::Stores;
 use crate::domain::{InstanceId, NodeName, VolumeId, Zone};
-use crate::plan::ClaimFault;
+use crate::plan::{AgentSeen, ClaimFault};
 
 use super::claim_source;
 
@@ -27,6 +27,12 @@ pub struct View {
     pub nodes: BTreeSet<NodeName>,
     /// Zones in which at least one node exists.
     pub zones_with_nodes: BTreeSet<Zone>,
+    /// Agents that could publish a source.
+    pub agents: BTreeMap<NodeName, AgentSeen>,
+    /// The nodes whose pods wait for volumes that they do not have.
+    requests: BTreeMap<VolumeId, NodeName>,
+    /// The PersistentVolumes of other drivers, by the EBS volume that they name.
+    foreign: BTreeMap<VolumeId, String>,
     /// EBS volumes that PersistentVolumes of any CSI driver name.
     pub handles: BTreeSet<VolumeId>,
     volumes: HashMap<String, Vec<Arc<PoolVolume>>>,
@@ -77,6 +83,9 @@ impl View {
             instances: agents.iter().filter_map(of_agent).collect(),
             nodes: nodes.iter().map(|node| NodeName::new(node.name_any())).collect(),
             zones_with_nodes: nodes.iter().filter_map(zone_of).collect(),
+            agents: agents_seen(agents, nodes),
+            requests: agents.iter().flat_map(|agent| requests_of(agent)).collect(),
+            foreign: BTreeMap::new(),
             handles: BTreeSet::new(),
             volumes: by_pool,
             claimed: HashMap::new(),
@@ -90,7 +99,11 @@ impl View {
             let csi = pv.spec.as_ref()?.csi.as_ref()?;
             Some(VolumeId::new(&csi.volume_handle))
         };
-        Self { handles: pvs.iter().filter_map(handle).collect(), ..self }
+        let foreign = |pv: &Arc<PersistentVolume>| {
+            let csi = pv.spec.as_ref()?.csi.as_ref().filter(|csi| csi.driver != GROUP)?;
+            Some((VolumeId::new(&csi.volume_handle), pv.name_any()))
+        };
+        Self { handles: pvs.iter().filter_map(handle).collect(), foreign: pvs.iter().filter_map(foreign).collect(), ..self }
     }
 
     /// The volumes of all pools, those of pools that are gone included.
@@ -98,10 +111,50 @@ impl View {
         self.volumes.values().flatten()
     }
 
-    /// The volumes of a pool, by its UID: a later pool of the same name has others.
+    /// The copies of a pool, by its UID: a later pool of the same name has others.
     pub fn volumes_of(&self, pool: &VolumePool) -> impl Iterator<Item = &Arc<PoolVolume>> {
+        self.of_pool(pool).filter(|volume| volume.spec.role == Role::Copy)
+    }
+
+    /// The object of a pool's source.
+    pub fn source_of(&self, pool: &VolumePool) -> Option<&Arc<PoolVolume>> {
+        self.of_pool(pool).find(|volume| volume.spec.role == Role::Source)
+    }
+
+    fn of_pool(&self, pool: &VolumePool) -> impl Iterator<Item = &Arc<PoolVolume>> {
         let namespace = pool.namespace();
         let volumes = pool.uid().and_then(|uid| self.volumes.get(&uid)).into_iter().flatten();
         volumes.filter(move |volume| volume.namespace() == namespace)
     }
+
+    /// The PersistentVolume of another driver that names a volume.
+    pub fn foreign_pv(&self, id: &VolumeId) -> Option<String> {
+        self.foreign.get(id).cloned()
+    }
+
+    /// The node whose pods wait for a volume that another node may have.
+    pub fn requested_by(&self, id: &VolumeId) -> Option<&NodeName> {
+        self.requests.get(id)
+    }
+}
+
+fn agents_seen(agents: &[Arc<PoolNode>], nodes: &[Arc<Node>]) -> BTreeMap<NodeName, AgentSeen> {
+    let is_cordoned = |node: &Arc<Node>| node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true));
+    let cordoned: BTreeSet<String> = nodes.iter().filter(|node| is_cordoned(node)).map(|node| node.name_any()).collect();
+    let of_agent = |agent: &Arc<PoolNode>| {
+        let (name, status) = (agent.name_any(), agent.status.as_ref()?);
+        let seen = AgentSeen {
+            zone: Zone::new(status.zone.as_str()),
+            free_slots: status.attach_limit.saturating_sub(status.attached),
+            publishes: status.sync_address.is_some(),
+            is_cordoned: cordoned.contains(&name),
+        };
+        Some((NodeName::new(name), seen))
+    };
+    agents.iter().filter_map(of_agent).collect()
+}
+
+fn requests_of(agent: &PoolNode) -> Vec<(VolumeId, NodeName)> {
+    let requested = agent.status.as_ref().map(|status| status.requested.as_slice()).unwrap_or_default();
+    requested.iter().map(|id| (VolumeId::new(id.as_str()), NodeName::new(agent.name_any()))).collect()
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::domain::cloud::Tags;
 use crate::domain::tags::{TAG_CLUSTER, TAG_GENERATION, TAG_POOL_UID, TAG_SOURCE, TAG_VOLUME_UID};
 use crate::domain::{
-    Access, Attachment, AttachmentState, ClaimRef, CloudSnapshot, CloudVolume, Encryption, GiB, NodeName, ObjectKey, Phase, Schedule,
+    Access, Attachment, AttachmentState, ClaimRef, CloudSnapshot, CloudVolume, Encryption, GiB, NodeName, ObjectKey, Phase, Role, Schedule,
     SnapshotId, SnapshotState, Uid, VolumeId, VolumeSettings, VolumeState, Zone,
 };
 use crate::plan::{
@@ -94,12 +94,16 @@ pub(super) fn pool(name: &str) -> PoolBuild {
             completed_generation: 0,
             denied_since: None,
             snapshot_intent: Some((1, at(0))),
+            live: None,
         },
         source: SourceSeen::Volume(source_volume()),
         source_load: SourceLoad::default(),
         source_free: None,
         snapshots: vec![snapshot(1)],
         volumes: Vec::new(),
+        source_object: None,
+        source_pv: None,
+        agents: BTreeMap::new(),
         instances: [("i-a".into(), "node-a".into())].into(),
         nodes: ["node-a", "node-b", "node-c"].map(NodeName::from).into(),
         zones_with_nodes: ["a", "b", "c"].map(Zone::from).into(),
@@ -194,6 +198,7 @@ pub(super) fn volume(name: &str) -> VolumeBuild {
         uid: Uid::new(format!("uid-{name}")),
         resource_version: "7".to_owned(),
         pool: pool.to_owned(),
+        role: Role::Copy,
         slot: slot.parse().unwrap(),
         attempt: 0,
         encryption: Encryption::default(),

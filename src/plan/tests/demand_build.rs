@@ -80,6 +80,7 @@ pub(super) fn claim(name: &str) -> ClaimSeen {
         uid: Uid::new(format!("uid-{name}")),
         pool: Ok(key("web")),
         requested: GiB(1),
+        wants_source: false,
         waits_for_node: true,
         selected_node: Some("node-a".into()),
     }

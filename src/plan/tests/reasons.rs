@@ -52,6 +52,9 @@ fn from_supply() -> Vec<(Reason, Plan)> {
         (Reason::Ec2Failed, pool("web").with([refused]).plan()),
         (Reason::AgentFailed, pool("web").with([broken]).plan()),
     ]
+    .into_iter()
+    .chain(super::live::reasons())
+    .collect()
 }
 
 fn from_demand() -> Vec<(Reason, DemandBuild)> {
@@ -67,7 +70,8 @@ fn from_demand() -> Vec<(Reason, DemandBuild)> {
 }
 
 /// Reasons of events that only the execution of an action gives.
-const OF_EXECUTION: [Reason; 12] = [
+const OF_EXECUTION: [Reason; 13] = [
+    Reason::SourceAssigned,
     Reason::Ec2Unreadable,
     Reason::SnapshotDeleted,
     Reason::VolumeModified,

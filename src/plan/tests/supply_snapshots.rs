@@ -16,7 +16,7 @@ fn the_first_snapshot_is_taken_when_there_is_none() {
 #[test]
 fn a_snapshot_that_is_there_or_on_its_way_blocks_a_second() {
     let visibility = VISIBILITY.as_secs();
-    let cases = [
+    let cases = vec![
         ("completed", pool("web").replicas(0)),
         ("pending", pool("web").snapshots([snapshot_in(SnapshotState::Pending, 1)])),
         ("just asked for", pool("web").snapshots([]).intent(Some((1, NOW - 1)))),
