@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 )]
 pub struct SyncSpec {
     /// `Live`: an agent attaches the source and publishes it, and every mounted volume has each change a moment later.
-    /// `Off`: volumes stay as the snapshot was that they were filled from. Default: Off.
+    /// `None`: volumes stay as the snapshot was that they were filled from. Default: None.
     #[serde(default)]
     pub mode: SyncMode,
 
@@ -39,9 +39,9 @@ pub struct SyncSpec {
 pub enum SyncMode {
     /// They do.
     Live,
-    /// They do not.
+    /// They do not. (`Off` would be read as a boolean in YAML.)
     #[default]
-    Off,
+    None,
 }
 
 /// What a claim gets while nobody publishes the source.

@@ -27,7 +27,7 @@ pub(in super::super) fn finding(seen: &PoolSeen, lives: &Lives<'_>, source: &Jud
 
 fn managed(pv: &str) -> (Reason, String) {
     let message = format!(
-        "spec.source.volumeID: the PersistentVolume {pv} of another driver names it, and that driver attaches it; delete that          PersistentVolume and keep the EBS volume, or set spec.sync.mode to Off"
+        "spec.source.volumeID: the PersistentVolume {pv} of another driver names it, and that driver attaches it; delete that          PersistentVolume and keep the EBS volume, or set spec.sync.mode to None"
     );
     (Reason::SourceInUse, message)
 }

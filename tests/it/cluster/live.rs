@@ -18,14 +18,11 @@ const VOLUMES: &str = "var/lib/volume-dispatcher/volumes";
 fn copies_in_use_follow_their_source_through_edits_and_kills() {
     on_a_stage("live", Filesystem::Xfs, async |stage| {
         trust_each_other(stage).await?;
-        apply_pool(stage).await?;
+        apply_live_pool(stage).await?;
         wait_for_pool(stage).await?;
         apply_deployment(stage).await?;
         let pods = wait_for_pods(stage).await?;
-        // From here on the test gives the orders that a controller would give.
-        let controller = ["--namespace", PRODUCT, "scale", "deployment/volume-dispatcher-controller", "--replicas=0"];
-        stage.cluster.kubectl(&controller).await?;
-        publish_the_source(stage).await?;
+        wait_for_the_source(stage).await?;
         let copies = wait_for_copies_in_sync(stage).await?;
         an_edit_is_seen_in_all_pods(stage, &pods).await?;
         the_public_file_tells_the_generation(stage, &pods).await?;
@@ -70,23 +67,15 @@ async fn patch(stage: &Stage, kind: &str, more: &[&str], patch: &str) -> Result<
     stage.cluster.kubectl(&arguments).await.map(drop)
 }
 
-async fn publish_the_source(stage: &Stage) -> Result<()> {
-    let uid = get(stage, "vp/web", "{.metadata.uid}").await?.concat();
-    let source = format!(
-        "apiVersion: volumedispatcher.io/v1alpha1\nkind: PoolVolume\nmetadata: {{name: web-source, namespace: {SHOP}, labels: \
-         {{volumedispatcher.io/pool: web, volumedispatcher.io/role: source, volumedispatcher.io/node: node1}}}}\n\
-         spec: {{poolRef: {{name: web, uid: {uid}}}, role: Source, publish: {{maxStalenessMilliseconds: 5000}}, zone: us-east-1a, slot: 0, \
-         sizeGiB: 1, nodeName: node1}}\n"
-    );
-    apply(stage, &source).await?;
-    let cloud = format!(r#"{{"status":{{"cloud":{{"volumeID":"{}"}}}}}}"#, stage.source);
-    patch(stage, "pvol/web-source", &["--subresource=status"], &cloud).await?;
-    wait::until("the source is published", LIMIT, async || {
-        let said = get(stage, "pvol/web-source", "{.status.node.sync.state}").await?.concat();
-        ensure!(said == "Publishing", "it is {said:?}");
-        Ok(Some(()))
-    })
-    .await
+/// The pool of the example, live.
+async fn apply_live_pool(stage: &Stage) -> Result<()> {
+    apply_pool(stage).await?;
+    patch(stage, "vp/web", &[], r#"{"spec":{"sync":{"mode":"Live"}}}"#).await
+}
+
+async fn wait_for_the_source(stage: &Stage) -> Result<()> {
+    let condition = ["--namespace", SHOP, "wait", "vp/web", "--for=condition=InSync", "--timeout=90s"];
+    stage.cluster.kubectl(&condition).await.map(drop)
 }
 
 /// The copies that pods use: names and nodes.
@@ -160,9 +149,10 @@ async fn the_public_file_tells_the_generation(stage: &Stage, pods: &[String]) ->
 
 /// Makes an operation, has it done at the source, and returns what its agent noted.
 async fn operate(stage: &Stage, name: &str, spec: &str) -> Result<serde_json::Value> {
+    let node = get(stage, "pvol/web-source", "{.spec.nodeName}").await?.concat();
     let operation = format!(
         "apiVersion: volumedispatcher.io/v1alpha1\nkind: PathOperation\nmetadata: {{name: {name}, namespace: {SHOP}, labels: \
-         {{volumedispatcher.io/node: node1}}}}\nspec: {{poolRef: {{name: web}}, {spec}}}\n"
+         {{volumedispatcher.io/node: {node}}}}}\nspec: {{poolRef: {{name: web}}, {spec}}}\n"
     );
     apply(stage, &operation).await?;
     let kind = format!("pathop/{name}");
@@ -260,18 +250,18 @@ async fn rsync_finds_no_difference(stage: &Stage, copies: &[(String, String)]) -
 
 async fn everything_can_be_unmounted(stage: &Stage, copies: &[(String, String)]) -> Result<()> {
     stage.cluster.kubectl(&["--namespace", SHOP, "delete", "deployment/web", "--timeout=60s"]).await?;
-    let names = copies.iter().map(|(name, _)| name.as_str()).chain(["web-source"]);
-    for name in names {
+    patch(stage, "vp/web", &[], r#"{"spec":{"sync":{"mode":"None"}}}"#).await?;
+    stage.cluster.kubectl(&["--namespace", SHOP, "wait", "pvol/web-source", "--for=delete", "--timeout=60s"]).await?;
+    for (name, _) in copies {
         let kind = format!("pvol/{name}");
-        patch(stage, &kind, &[], r#"{"spec":{"nodeName":null}}"#).await?;
         wait::until(&format!("nothing of {name} is on a node"), LIMIT, async || {
-            let side = get(stage, &kind, "{.status.node}").await?.concat();
+            let side = get(stage, &kind, "{.status.node}").await.unwrap_or_default().concat();
             ensure!(side.is_empty(), "its side is {side}");
             Ok(Some(()))
         })
         .await?;
     }
-    wait::until("EC2 has detached the source", Duration::from_secs(30), async || {
+    wait::until("EC2 has detached the source and kept it", Duration::from_secs(30), async || {
         let all = stage.account.volumes_except("").await?;
         let source = all.iter().find(|volume| volume.volume_id() == Some(stage.source.as_str())).context("the source is gone")?;
         Ok(source.attachments().is_empty().then_some(()))
