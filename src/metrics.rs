@@ -1,6 +1,7 @@
 //! What is measured. Labels are bounded: actions, results, reasons, pools and zones, never volume ids.
 
 mod live;
+mod operations;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 pub use live::{LiveMetrics, VerifiedLabels};
+pub use operations::{OperationLabels, OperationMetrics};
 
 /// Upper ends of the times that a volume takes: from a second, which EC2 needs at least, to an hour.
 const FILL_BUCKETS: [f64; 9] = [1.0, 2.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0];
@@ -82,6 +84,7 @@ pub struct Metrics {
     fill_seconds: Histogram,
     reconcile_seconds: Histogram,
     live: LiveMetrics,
+    operations: OperationMetrics,
     /// What was told of each pool, by namespace and name, to take it back.
     told: Arc<Mutex<HashMap<(String, String), PoolFigures>>>,
 }
@@ -101,6 +104,7 @@ impl Default for Metrics {
             fill_seconds: Histogram::new(FILL_BUCKETS),
             reconcile_seconds: Histogram::new(RECONCILE_BUCKETS),
             live: LiveMetrics::register(&mut registry),
+            operations: OperationMetrics::register(&mut registry),
             told: Arc::default(),
         };
         registry.register("effects", "Effects that were carried out, by action and result", metrics.effects.clone());
@@ -134,6 +138,11 @@ impl Metrics {
     /// What is measured of live content.
     pub fn live(&self) -> &LiveMetrics {
         &self.live
+    }
+
+    /// What is measured of path operations.
+    pub fn operations(&self) -> &OperationMetrics {
+        &self.operations
     }
 
     /// Sets the figures of a pool; those that it no longer has go.

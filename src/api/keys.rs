@@ -33,6 +33,9 @@ pub const VOLUME_SOURCE: &str = "source";
 
 /// Annotation of a PoolVolume that was made for an EBS volume which existed before it: the id of that volume.
 pub const ANNOTATION_ADOPTS: &str = "volumedispatcher.io/adopts";
+/// Annotation of a PathOperation: the user who made it. Who sets it at all must set the own name; the chart's policy
+/// refuses any other.
+pub const ANNOTATION_REQUESTED_BY: &str = "volumedispatcher.io/requested-by";
 /// Annotation by which the scheduler names the node of a waiting claim.
 pub const ANNOTATION_SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 /// Annotation that tells the volume controller who deletes a PersistentVolume.

@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::sync::VerifyLevel;
+pub use crate::domain::{Operation, OperationPhase, VerifyLevel};
 
 /// One operation on the content of all volumes of a pool. It is done once; make another object to do it again.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -61,14 +61,15 @@ pub struct PathOperationSpec {
     #[serde(default)]
     pub dry_run: bool,
 
-    /// How long volumes have to follow, also those that are attached meanwhile. Default: 5m. Example: 30s.
+    /// How long the source is waited for, and then how long volumes have to follow, also those that are attached
+    /// meanwhile. Default: 5m. Example: 30s.
     #[serde(default = "five_minutes")]
-    #[schemars(regex(pattern = r"^([0-9]+(s|m|h))+$"))]
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(s|m|h))+$"))]
     pub timeout: String,
 
     /// How long the object is kept after its end. Default: 1h.
     #[serde(default = "one_hour")]
-    #[schemars(regex(pattern = r"^([0-9]+(s|m|h|d))+$"))]
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(s|m|h|d))+$"))]
     pub ttl_after_finished: String,
 }
 
@@ -81,35 +82,13 @@ pub struct PathOperationPool {
     pub name: String,
 }
 
-/// What is to be done.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-pub enum Operation {
-    /// Deliver a path now.
-    Push,
-    /// Remove a path everywhere.
-    Delete,
-    /// Bring every volume to what the source has now.
-    Sync,
-}
-
-/// Where an operation is.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-pub enum OperationPhase {
-    /// It waits for the source to be published.
-    #[default]
-    Pending,
-    /// The source does it, or volumes are followed.
-    Running,
-    /// Every volume has it.
-    Complete,
-    /// It was refused, or not every volume has it.
-    Failed,
-}
-
 /// How far an operation is: the agent of the source writes `source`, the controller everything else.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PathOperationStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
     /// Where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<OperationPhase>,
@@ -120,6 +99,9 @@ pub struct PathOperationStatus {
     /// How many volumes have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets: Option<TargetCounts>,
+    /// Volumes that have it; 1000 at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub receipts: Vec<String>,
     /// Volumes that do not have it, and why; 20 at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<TargetFailure>,
@@ -162,6 +144,9 @@ pub struct TargetFailure {
 pub struct OperationAtSource {
     /// Its node.
     pub node: String,
+    /// The identity of the source's filesystem.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub source: String,
     /// The epoch of the generation.
     #[serde(default)]
     pub epoch: u64,

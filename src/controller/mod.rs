@@ -1,4 +1,4 @@
-//! The controller: one leader that keeps pools filled (`supply`) and claims served (`demand`).
+//! The controller: one leader that keeps pools filled (`supply`), claims served (`demand`) and path operations done.
 
 pub mod admission;
 mod backoff;
@@ -6,6 +6,7 @@ mod collect;
 mod context;
 mod demand;
 mod error;
+mod operations;
 pub(crate) mod parse;
 pub(crate) mod parse_sync;
 mod stores;
@@ -31,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
 use context::Context;
-use stores::Stores;
+use stores::{Stores, Wake};
 use supply::Sweeper;
 
 pub use supply::{View, pool_seen, sweep_for};
@@ -62,9 +63,9 @@ pub async fn run<E: Ec2>(ec2: E, gate: Gate, settings: Settings) -> anyhow::Resu
     let counted = metrics.clone();
     gate.listen(Box::new(move |action, result| counted.call(action, result)));
     let admin = Admin::serve(settings.admin_address, metrics.clone()).await?;
-    let (supply_wake, demand_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let wake = Wake::default();
     let mut tasks = JoinSet::new();
-    let stores = Stores::watch(&client, &mut tasks, &supply_wake, &demand_wake);
+    let stores = Stores::watch(&client, &mut tasks, &wake);
     let mut shutdown = Shutdown::listen()?;
     tokio::select! {
         ready = stores.ready() => ready?,
@@ -89,7 +90,7 @@ pub async fn run<E: Ec2>(ec2: E, gate: Gate, settings: Settings) -> anyhow::Resu
         () = elector.acquire() => {}
         () = shutdown.requested() => return Ok(()),
     }
-    lead(&mut tasks, context, supply_wake, demand_wake);
+    lead(&mut tasks, context, wake);
     tokio::select! {
         () = shutdown.requested() => {
             tasks.shutdown().await;
@@ -102,11 +103,12 @@ pub async fn run<E: Ec2>(ec2: E, gate: Gate, settings: Settings) -> anyhow::Resu
     }
 }
 
-fn lead<E: Ec2>(tasks: &mut JoinSet<()>, context: Context<E>, supply_wake: Arc<Notify>, demand_wake: Arc<Notify>) {
+fn lead<E: Ec2>(tasks: &mut JoinSet<()>, context: Context<E>, wake: Wake) {
     let kick = Arc::new(Notify::new());
     let (sweeps_sender, sweeps) = watch::channel(sweep::Looked::default());
     let (interest, interest_receiver) = watch::channel(sweep::Interest::default());
     tasks.spawn(sweep::run(context.ec2.clone(), context.cluster.clone(), interest_receiver, kick.clone(), sweeps_sender));
-    tasks.spawn(supply::run(context.clone(), Sweeper { sweeps, interest, kick }, supply_wake));
-    tasks.spawn(demand::run(context, demand_wake));
+    tasks.spawn(supply::run(context.clone(), Sweeper { sweeps, interest, kick }, wake.supply));
+    tasks.spawn(operations::run(context.clone(), wake.operations));
+    tasks.spawn(demand::run(context, wake.demand));
 }

@@ -10,9 +10,20 @@ use kube::{Api, Client};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::api::{PoolNode, PoolVolume, VolumePool};
+use crate::api::{PathOperation, PoolNode, PoolVolume, VolumePool};
 use crate::domain::ObjectKey;
 use crate::k8s::watch::{Wakers, reflect};
+
+/// How each part of the controller is woken.
+#[derive(Clone, Debug, Default)]
+pub struct Wake {
+    /// Wakes supply.
+    pub supply: Arc<Notify>,
+    /// Wakes demand.
+    pub demand: Arc<Notify>,
+    /// Wakes path operations.
+    pub operations: Arc<Notify>,
+}
 
 /// The stores of all kinds, each filled by its own watch.
 #[derive(Clone)]
@@ -31,22 +42,27 @@ pub struct Stores {
     pub pvs: Store<PersistentVolume>,
     /// Classes.
     pub classes: Store<StorageClass>,
+    /// Path operations.
+    pub operations: Store<PathOperation>,
 }
 
 impl Stores {
-    /// Starts all watches; each change wakes supply, demand or both.
-    pub fn watch(client: &Client, tasks: &mut JoinSet<()>, supply: &Arc<Notify>, demand: &Arc<Notify>) -> Self {
+    /// Starts all watches; each change wakes who depends on it.
+    pub fn watch(client: &Client, tasks: &mut JoinSet<()>, wake: &Wake) -> Self {
+        let (supply, demand, operations) = (&wake.supply, &wake.demand, &wake.operations);
+        let all = Wakers::new([supply.clone(), demand.clone(), operations.clone()]);
         let both = Wakers::new([supply.clone(), demand.clone()]);
         let demand = Wakers::new([demand.clone()]);
         let config = watcher::Config::default;
         Self {
-            pools: reflect(tasks, Api::all(client.clone()), config(), both.clone()),
-            volumes: reflect(tasks, Api::all(client.clone()), config(), both.clone()),
+            pools: reflect(tasks, Api::all(client.clone()), config(), all.clone()),
+            volumes: reflect(tasks, Api::all(client.clone()), config(), all),
             pool_nodes: reflect(tasks, Api::all(client.clone()), config(), demand.clone()),
             nodes: reflect(tasks, Api::all(client.clone()), config(), both),
             claims: reflect(tasks, Api::all(client.clone()), config(), demand.clone()),
             pvs: reflect(tasks, Api::all(client.clone()), config(), demand.clone()),
             classes: reflect(tasks, Api::all(client.clone()), config(), demand),
+            operations: reflect(tasks, Api::all(client.clone()), config(), Wakers::new([operations.clone()])),
         }
     }
 
@@ -61,6 +77,7 @@ impl Stores {
             self.claims.wait_until_ready(),
             self.pvs.wait_until_ready(),
             self.classes.wait_until_ready(),
+            self.operations.wait_until_ready(),
         );
         all.map(drop).map_err(|error| anyhow::anyhow!("{lost}: {error}"))
     }

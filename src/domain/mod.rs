@@ -3,6 +3,7 @@
 pub mod claim;
 pub mod cloud;
 pub mod ids;
+pub mod operation;
 pub mod phase;
 pub mod reason;
 pub mod schedule;
@@ -15,6 +16,7 @@ pub use cloud::{
     Attachment, AttachmentState, CloudSnapshot, CloudVolume, Encryption, ModificationState, SnapshotState, VolumeSettings, VolumeState,
 };
 pub use ids::{InstanceId, NodeName, ObjectKey, SnapshotId, Uid, VolumeId, Zone};
+pub use operation::{Operation, OperationPhase};
 pub use phase::Phase;
 pub use reason::Reason;
 pub use schedule::{Schedule, ScheduleError};

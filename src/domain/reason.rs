@@ -99,6 +99,20 @@ pub enum Reason {
     Recycled,
     /// A released volume was kept.
     Retained,
+    /// The volumes of the pool do not follow a source.
+    SourceNotLive,
+    /// No agent publishes the source at the moment.
+    SourceNotPublished,
+    /// A path operation is under way.
+    OperationRunning,
+    /// A path operation has done what it should on all volumes.
+    OperationComplete,
+    /// The source could not do the path operation.
+    OperationRefused,
+    /// Not every volume had a path operation in time.
+    OperationTimedOut,
+    /// Volumes were compared with the source, and are not as it is.
+    VolumesDiffer,
 }
 
 impl Reason {
@@ -153,6 +167,13 @@ impl Reason {
             Self::ZoneNotInPool => "ZoneNotInPool",
             Self::Recycled => "Recycled",
             Self::Retained => "Retained",
+            Self::SourceNotLive => "SourceNotLive",
+            Self::SourceNotPublished => "SourceNotPublished",
+            Self::OperationRunning => "OperationRunning",
+            Self::OperationComplete => "OperationComplete",
+            Self::OperationRefused => "OperationRefused",
+            Self::OperationTimedOut => "OperationTimedOut",
+            Self::VolumesDiffer => "VolumesDiffer",
         }
     }
 }

@@ -13,6 +13,7 @@ mod findings;
 pub mod live;
 mod modification;
 pub mod observation;
+pub mod operations;
 mod rehearsal;
 mod release;
 pub mod report;
@@ -34,6 +35,7 @@ pub use observation::{
     ClaimFault, FreeSpan, Modification, NodeSide, Origin, PoolSeen, PoolWanted, Recorded, SnapshotsWanted, Source, SourceLoad, SourceSeen,
     TemplateWanted, VolumeSeen,
 };
+pub use operations::{OperationAction, OperationsSeen, operations};
 pub use rehearsal::{Rehearsal, rehearse};
 pub use release::pv_name;
 pub use report::{Condition, Finding, Report, VolumeReport};

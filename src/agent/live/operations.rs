@@ -92,6 +92,7 @@ fn told(node: &str, done: Result<Changed, String>) -> OperationAtSource {
     match done {
         Ok(changed) => OperationAtSource {
             node,
+            source: changed.position.source.to_string(),
             epoch: changed.position.epoch,
             generation: changed.position.generation,
             paths: changed.paths.iter().take(PATHS_TOLD).map(ToString::to_string).collect(),

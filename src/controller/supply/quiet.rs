@@ -234,14 +234,15 @@ fn context(
 ) -> Context<QuietAccount> {
     let client = Client::new(server.clone(), "default");
     let reporter = Reporter { controller: "test".to_owned(), instance: None };
-    let (pool_nodes, claims, pvs, classes) = (filled(vec![]).0, filled(vec![]).0, filled(vec![]).0, filled(vec![]).0);
+    let (pool_nodes, claims, pvs, classes, operations) =
+        (filled(vec![]).0, filled(vec![]).0, filled(vec![]).0, filled(vec![]).0, filled(vec![]).0);
     Context {
         recorder: Recorder::new(client.clone(), reporter),
         client,
         ec2: account.clone(),
         gate: Gate::new(Limits::default()),
         cluster: CLUSTER.to_owned(),
-        stores: Stores { pools, volumes, pool_nodes, nodes, claims, pvs, classes },
+        stores: Stores { pools, volumes, pool_nodes, nodes, claims, pvs, classes, operations },
         metrics: Metrics::default(),
         said: Arc::default(),
     }

@@ -69,6 +69,17 @@ fn from_demand() -> Vec<(Reason, DemandBuild)> {
     ]
 }
 
+/// Reasons that only operations give; `operations` shows that each is given.
+const OF_OPERATIONS: [Reason; 7] = [
+    Reason::SourceNotLive,
+    Reason::SourceNotPublished,
+    Reason::OperationRunning,
+    Reason::OperationComplete,
+    Reason::OperationRefused,
+    Reason::OperationTimedOut,
+    Reason::VolumesDiffer,
+];
+
 /// Reasons of events that only the execution of an action gives.
 const OF_EXECUTION: [Reason; 13] = [
     Reason::SourceAssigned,
@@ -100,6 +111,7 @@ fn each_reason_of_a_plan_is_reachable() {
 #[test]
 fn the_tables_leave_no_reason_out() {
     let mut listed: BTreeSet<Reason> = OF_EXECUTION.into();
+    listed.extend(OF_OPERATIONS);
     listed.extend(from_supply().iter().map(|(reason, _)| *reason));
     listed.extend(from_demand().iter().map(|(reason, _)| *reason));
     let count_of_reasons = include_str!("../../domain/reason.rs").lines().filter(|line| line.trim().starts_with("Self::")).count();

@@ -2,6 +2,7 @@
 
 mod deletion;
 mod loss;
+mod operations;
 mod scale;
 
 use std::sync::Arc;

@@ -1,0 +1,56 @@
+//! Path operations: has them done at the source, collects receipts, and clears up. It never calls EC2.
+
+mod execute;
+mod observe;
+mod status;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tracing::warn;
+
+use crate::controller::backoff::Backoff;
+use crate::ec2::Ec2;
+use crate::k8s::write::Outcome;
+use crate::plan;
+
+use super::context::Context;
+use super::parse;
+
+/// The shortest time between two passes: receipts that come together are one write.
+const SETTLE: Duration = Duration::from_millis(20);
+/// The longest time between two passes, for times that run out.
+const RESYNC: Duration = Duration::from_secs(1);
+
+/// Runs for as long as this replica leads.
+pub async fn run<E: Ec2>(context: Context<E>, wake: Arc<Notify>) {
+    let backoff = Backoff::default();
+    loop {
+        let now = parse::now();
+        for action in plan::operations(&observe::everything(&context), now) {
+            let (name, object) = execute::label(&action);
+            let object = format!("{name} {object}");
+            if !backoff.is_due(&object, Instant::now()) {
+                continue;
+            }
+            match execute::one(&context, &action).await {
+                Ok(Outcome::Done) => {
+                    backoff.succeeded(&object);
+                    context.metrics.count(name, "done");
+                }
+                Ok(Outcome::Stale) => context.metrics.count(name, "stale"),
+                Err(error) => {
+                    let wait = backoff.failed(&object, Instant::now());
+                    context.metrics.count(name, "failed");
+                    warn!(action = name, %object, %error, retry_in_seconds = wait.as_secs(), "failed and is tried again");
+                }
+            }
+        }
+        tokio::time::sleep(SETTLE).await;
+        tokio::select! {
+            () = wake.notified() => {}
+            () = tokio::time::sleep(RESYNC) => {}
+        }
+    }
+}
