@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use demo::story::{SHOP, apply, apply_pool, wait_for_counts, wait_for_pool};
-use demo::{Content, Filesystem, Report, Script, Stage};
+use demo::{Content, Filesystem, Report, Script, Stage, TWO_ZONES};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client};
@@ -23,7 +23,7 @@ pub(crate) async fn run() -> Result<Vec<Row>> {
     let report: Report = Arc::new(|line: &str| eprintln!("{line}"));
     let folder = std::env::temp_dir().join(format!("vd-bench-{}", std::process::id()));
     let stage = Stage::set(
-        Script { state: folder, content: Content::Small, filesystem: Filesystem::Xfs, controllers: 1, keep: false },
+        Script { state: folder, content: Content::Small, filesystem: Filesystem::Xfs, zones: TWO_ZONES, controllers: 1, keep: false },
         report.clone(),
     )
     .await?;

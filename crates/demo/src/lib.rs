@@ -17,4 +17,4 @@ pub mod wait;
 
 pub use control_plane::{ControlPlane, ZONE};
 pub use source::{Content, DIGEST_COMMAND, Filesystem};
-pub use stage::{Report, Script, Stage, clear, prepare};
+pub use stage::{Report, Script, Stage, TWO_ZONES, WITH_A_SPARE, clear, prepare};

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use demo::{Content, Filesystem, Report, Script, Stage, clear, image, prepare, story};
+use demo::{Content, Filesystem, Report, Script, Stage, WITH_A_SPARE, clear, image, prepare, story};
 use local_cluster::Cluster;
 
 /// The whole product on this machine: a real Kubernetes, a simulated EC2 with real disks, the image and the chart.
@@ -72,8 +72,14 @@ async fn run(cli: Cli) -> Result<()> {
 }
 
 async fn up(folder: &Path, started: Instant, report: Report) -> Result<()> {
-    let script =
-        Script { state: folder.to_owned(), content: Content::GoToolchain, filesystem: Filesystem::Xfs, controllers: 2, keep: true };
+    let script = Script {
+        state: folder.to_owned(),
+        content: Content::GoToolchain,
+        filesystem: Filesystem::Xfs,
+        zones: WITH_A_SPARE,
+        controllers: 2,
+        keep: true,
+    };
     let stage = Stage::set(script, report.clone()).await?;
     story::tell(&stage, started, &report)
         .await

@@ -16,8 +16,10 @@ use crate::source::{self, Content, Filesystem, Filled};
 pub(crate) const EC2_PORT: u16 = 4599;
 /// Where each node sees the devices of its instance.
 const INSTANCE_FOLDER: &str = "/var/lib/ec2-instance";
-/// Zones of the nodes, in order. The source is in the first.
-const ZONES: [&str; 2] = ["us-east-1a", "us-east-1b"];
+/// Two nodes in two zones.
+pub const TWO_ZONES: &[&str] = &["us-east-1a", "us-east-1b"];
+/// Three nodes, of which two are in the zone of the source, so that one can take over from the other.
+pub const WITH_A_SPARE: &[&str] = &["us-east-1a", "us-east-1b", "us-east-1a"];
 /// Namespace of the product.
 pub(crate) const NAMESPACE: &str = "volume-dispatcher";
 /// The name that the chart is told of the cluster.
@@ -34,6 +36,8 @@ pub struct Script {
     pub content: Content,
     /// The filesystem of the source.
     pub filesystem: Filesystem,
+    /// The zone of each node. The source is in the first.
+    pub zones: &'static [&'static str],
     /// Replicas of the controller.
     pub controllers: u32,
     /// Whether all keeps running when the stage is dropped, also when setting it fails, for a person to look at.
@@ -67,7 +71,7 @@ impl Stage {
         let data = script.state.join("ec2");
         std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
         let (filled, nodes) = prepare_account(&script, &data, &report).await?;
-        report("starting Kubernetes: two nodes, one in us-east-1a and one in us-east-1b");
+        report(&format!("starting Kubernetes: {} nodes, in {}", script.zones.len(), script.zones.join(", ")));
         let told = report.clone();
         let spec = ClusterSpec { state: script.state.join("cluster"), nodes };
         let mut cluster = Cluster::up(spec, move |line: &str| told(untimed(line))).await?;
@@ -78,7 +82,7 @@ impl Stage {
         let account = Account::new(&format!("http://{}", cluster.forward(endpoint)?));
         let stage = Self { cluster, account, source: filled.volume, digest: filled.digest, files: filled.files, data };
         stage.start_simulator()?;
-        report("loading the image in both nodes");
+        report("loading the image in the nodes");
         stage.cluster.load_image(&archive).await?;
         let in_image = [format!("agent.devDir={INSTANCE_FOLDER}/dev"), format!("agent.sysDir={INSTANCE_FOLDER}/sys")];
         let in_image: Vec<&str> = in_image.iter().flat_map(|value| ["--set", value]).collect();
@@ -181,17 +185,17 @@ pub(crate) fn untimed(line: &str) -> &str {
 
 /// Makes the instances and the source, with a simulator that ends again: its state is in its folder.
 async fn prepare_account(script: &Script, data: &Path, report: &Report) -> Result<(Filled, Vec<NodeSpec>)> {
-    report("starting a simulated EC2 with real disks: two instances and a source volume");
+    report("starting a simulated EC2 with real disks: an instance for each node, and a source volume");
     let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let options = Options { listen, region: REGION.to_owned(), profile: Profile::Fast, data_plane: true, ..Options::for_tests(data) };
     let server = Server::start(options).await?;
     let account = Account::new(&server.endpoint_url());
     let mut nodes = Vec::new();
-    for (number, zone) in (1..).zip(ZONES) {
+    for (number, zone) in (1..).zip(script.zones) {
         let instance = account.run_instance(&format!("node{number}"), zone).await?;
         nodes.push(node(&script.state, data, number, zone, &instance));
     }
-    let filled = source::fill(&account, data, ZONES[0], (&script.content, script.filesystem)).await?;
+    let filled = source::fill(&account, data, script.zones[0], (&script.content, script.filesystem)).await?;
     report(&format!("filled the source volume {} with {} files", filled.volume, filled.files));
     server.shutdown().await?;
     Ok((filled, nodes))

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use demo::story::{SHOP, wait_for_counts};
-use demo::{Content, Filesystem, Report, Script, Stage, clear, wait};
+use demo::{Content, Filesystem, Report, Script, Stage, TWO_ZONES, clear, wait};
 
 /// The longest that anything on the cluster may take, restarts of pods included.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
@@ -53,7 +53,7 @@ pub(crate) fn as_root(name: &str, test: impl AsyncFnOnce() -> Result<()>) {
 
 async fn run(controllers: u32, name: &str, filesystem: Filesystem, test: impl AsyncFnOnce(&Stage) -> Result<()>) -> Result<()> {
     let report: Report = Arc::new(|line: &str| println!("{line}"));
-    let script = Script { state: state_folder(), content: Content::Small, filesystem, controllers, keep: false };
+    let script = Script { state: state_folder(), content: Content::Small, filesystem, zones: TWO_ZONES, controllers, keep: false };
     let folder = script.state.clone();
     let stage = match Stage::set(script, report.clone()).await {
         Ok(stage) => stage,
