@@ -79,6 +79,7 @@ pub(crate) fn pool_of(volumes: u32) -> PoolSeen {
             zones: vec![zone.clone()],
             retain_on_deletion: false,
             snapshot_intent: None,
+            checkpoint_order: None,
             live: None,
         },
         source: SourceSeen::Volume(source),

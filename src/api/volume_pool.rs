@@ -370,6 +370,9 @@ pub struct VolumePoolStatus {
     /// The snapshot that was decided on last, stored before EC2 is asked, so that a lost reply does not make two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_intent: Option<SnapshotIntent>,
+    /// The checkpoint of a live source that was ordered last, for the snapshot that follows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_order: Option<CheckpointOrder>,
 }
 
 /// Counts of one zone.
@@ -421,6 +424,9 @@ pub struct SnapshotStatus {
     pub state: String,
     /// Percent stored, 0 to 100.
     pub progress_percent: u8,
+    /// What it holds at least of a live source: `<source>.<epoch>.<sync generation>`. Default: that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
     /// The moment whose content it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
@@ -433,6 +439,16 @@ pub struct SnapshotIntent {
     /// The generation that it will hold.
     pub generation: u64,
     /// When it was decided.
+    pub time: Time,
+}
+
+/// A checkpoint that was ordered.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckpointOrder {
+    /// Its number, that of `spec.publish.checkpoint` of the source's PoolVolume.
+    pub number: u64,
+    /// When it was ordered.
     pub time: Time,
 }
 

@@ -54,6 +54,11 @@ pub fn pool_wanted(pool: &VolumePool, cluster: &str) -> Option<PoolWanted> {
         completed_generation: pool.status.as_ref().and_then(|status| status.source.as_ref()).map_or(0, |source| source.generation),
         denied_since: pool.status.as_ref().and_then(|status| status.denied_since.as_ref()).map(|time| time.0),
         snapshot_intent: intent.map(|intent| (intent.generation, intent.time.0)),
+        checkpoint_order: pool
+            .status
+            .as_ref()
+            .and_then(|status| status.checkpoint_order.as_ref())
+            .map(|order| (order.number, order.time.0)),
         live: publish_wanted(pool),
     })
 }

@@ -10,6 +10,8 @@ pub const TAG_POOL_UID: &str = "volumedispatcher.io/pool-uid";
 pub const TAG_VOLUME_UID: &str = "volumedispatcher.io/pool-volume-uid";
 /// The generation of the content.
 pub const TAG_GENERATION: &str = "volumedispatcher.io/generation";
+/// On a snapshot: the state of a live source that it holds at least, `<source>.<epoch>.<sync generation>`.
+pub const TAG_POSITION: &str = "volumedispatcher.io/position";
 /// On a source: `<namespace>/<pool>` or `*`, the consent of its owner to be copied.
 pub const TAG_SOURCE: &str = "volumedispatcher.io/source";
 /// The name that the EC2 console shows.

@@ -24,7 +24,8 @@ pub(super) fn words(action: &Action, count: usize) -> String {
     match action {
         Action::AddPoolFinalizer => "guard the pool with a finalizer".to_owned(),
         Action::RemovePoolFinalizer => "let the pool go".to_owned(),
-        Action::CreateSnapshot { volume, generation } => format!("take a snapshot of {volume}, generation {generation}"),
+        Action::CreateSnapshot { volume, generation, .. } => format!("take a snapshot of {volume}, generation {generation}"),
+        Action::OrderCheckpoint { number, .. } => format!("have the agent of the source make checkpoint {number}"),
         Action::DeleteSnapshot(_) => format!("delete {}", some("snapshot", "snapshots")),
         Action::CreatePoolVolume(new) => {
             format!("make the {} of {volumes} in {}", if count == 1 { "object" } else { "objects" }, new.zone)

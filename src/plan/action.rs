@@ -1,7 +1,7 @@
 //! Every effect that supply can ask for, as one closed enum; each is harmless when done twice.
 
 use crate::domain::cloud::Tags;
-use crate::domain::{GiB, NodeName, ObjectKey, SnapshotId, Uid, VolumeId, VolumeSettings, Zone};
+use crate::domain::{GiB, NodeName, ObjectKey, SnapshotId, SyncPosition, Uid, VolumeId, VolumeSettings, Zone};
 
 use super::live::{NewSource, PublishWanted};
 use super::observation::Origin;
@@ -19,6 +19,17 @@ pub enum Action {
         volume: VolumeId,
         /// The generation that it will hold.
         generation: u64,
+        /// What is known of its content.
+        content: SnapshotContent,
+    },
+    /// Order the agent of the source to make a checkpoint. Its time is stored first; the same number is made once.
+    OrderCheckpoint {
+        /// The object of the source.
+        key: ObjectKey,
+        /// The version that was judged.
+        resource_version: String,
+        /// The number.
+        number: u64,
     },
     /// Delete a snapshot of the pool.
     DeleteSnapshot(DeletionProof<SnapshotId>),
@@ -102,6 +113,33 @@ pub enum Action {
     RemoveVolumeFinalizer(ObjectKey),
 }
 
+/// What is known of the content of a snapshot before it is taken.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SnapshotContent {
+    /// Nothing: the pool is not live.
+    Unknown,
+    /// Everything up to a checkpoint.
+    Checkpoint(SyncPosition),
+    /// What is on the disk after a loss of power.
+    Crash {
+        /// A position that it holds at least, if there is one.
+        least: Option<SyncPosition>,
+        /// Why there is no checkpoint.
+        why: String,
+    },
+}
+
+impl SnapshotContent {
+    /// The position that the snapshot holds at least.
+    pub fn position(&self) -> Option<&SyncPosition> {
+        match self {
+            Self::Unknown => None,
+            Self::Checkpoint(position) => Some(position),
+            Self::Crash { least, .. } => least.as_ref(),
+        }
+    }
+}
+
 /// A PoolVolume that shall be made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewVolume {
@@ -169,6 +207,7 @@ impl Action {
             | Self::ForgetNode { key, .. }
             | Self::Publish { key, .. }
             | Self::AssignSource { key, .. }
+            | Self::OrderCheckpoint { key, .. }
             | Self::ModifyVolume { key, .. }
             | Self::TagVolume { key, .. }
             | Self::RecordSize { key, .. }
@@ -190,6 +229,7 @@ impl Action {
             Self::RemovePoolFinalizer => "RemovePoolFinalizer",
             Self::CreateSnapshot { .. } => "CreateSnapshot",
             Self::DeleteSnapshot(_) => "DeleteSnapshot",
+            Self::OrderCheckpoint { .. } => "OrderCheckpoint",
             Self::CreatePoolVolume(_) => "CreatePoolVolume",
             Self::CreateVolume(_) => "CreateVolume",
             Self::ModifyVolume { .. } => "ModifyVolume",
@@ -232,6 +272,7 @@ impl Action {
             | Self::CreateSourceObject(_)
             | Self::Publish { .. }
             | Self::AssignSource { .. }
+            | Self::OrderCheckpoint { .. }
             | Self::Unassign(_)
             | Self::ForgetNode { .. }
             | Self::DeletePoolVolume { .. }

@@ -28,7 +28,7 @@ mod writer;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use action::{Action, DeletionProof, NewVolume, VolumeChange, VolumeRequest};
+pub use action::{Action, DeletionProof, NewVolume, SnapshotContent, VolumeChange, VolumeRequest};
 pub use demand::{ClaimSeen, DemandAction, DemandSeen, Offer, PvSeen, demand};
 pub use live::{AgentSeen, CheckpointSeen, NewSource, PublishWanted, SourceObject, SyncSeen, VerifiedSeen};
 pub use observation::{
@@ -40,7 +40,7 @@ pub use rehearsal::{Rehearsal, rehearse};
 pub use release::pv_name;
 pub use report::{Condition, Finding, Report, VolumeReport};
 pub use safety::{StrayProof, VISIBILITY, prove_stray};
-pub use snapshots::generation_of;
+pub use snapshots::{generation_of, position_of};
 
 /// What to do for one pool, and how it stands.
 #[derive(Clone, Debug, PartialEq)]

@@ -80,6 +80,8 @@ pub struct PoolWanted {
     pub denied_since: Option<Timestamp>,
     /// The snapshot that was decided on last, and when.
     pub snapshot_intent: Option<(u64, Timestamp)>,
+    /// The checkpoint that was ordered last, and when.
+    pub checkpoint_order: Option<(u64, Timestamp)>,
     /// How the source is published, of a pool that is live.
     pub live: Option<PublishWanted>,
 }

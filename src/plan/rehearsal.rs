@@ -10,7 +10,7 @@ use crate::domain::{
 };
 
 use super::action::{Action, NewVolume, VolumeRequest};
-use super::live::{NewSource, SourceObject, SyncSeen};
+use super::live::{CheckpointSeen, NewSource, SourceObject, SyncSeen};
 use super::observation::{Modification, NodeSide, Origin, PoolSeen, PoolWanted, Recorded, SourceSeen, VolumeSeen};
 use super::report::Report;
 use super::supply;
@@ -77,7 +77,8 @@ impl Stage {
         match action {
             Action::AddPoolFinalizer => self.seen.pool.has_finalizer = true,
             Action::RemovePoolFinalizer => self.is_released = true,
-            Action::CreateSnapshot { volume, generation } => self.take_snapshot(volume, *generation, clock),
+            Action::CreateSnapshot { volume, generation, .. } => self.take_snapshot(volume, *generation, clock),
+            Action::OrderCheckpoint { number, .. } => self.make_checkpoint(*number, clock),
             Action::DeleteSnapshot(proof) => self.seen.snapshots.retain(|snapshot| snapshot.id != *proof.id()),
             Action::CreatePoolVolume(new) => self.make_object(new),
             Action::CreateVolume(request) => self.make_volume(request, clock),
@@ -133,6 +134,16 @@ impl Stage {
         volume.role = Role::Source;
         volume.recorded.volume = Some(new.volume.clone());
         self.seen.source_object = Some(SourceObject { volume, publish: Some(new.publish.clone()), checkpoint: None, requested_by: None });
+    }
+
+    fn make_checkpoint(&mut self, number: u64, clock: Timestamp) {
+        self.seen.pool.checkpoint_order = Some((number, clock));
+        self.change_source(|object| {
+            object.checkpoint = Some(number);
+            if let Some(sync) = object.volume.node.as_mut().and_then(|side| side.sync.as_mut()) {
+                sync.checkpoint = Some(CheckpointSeen { number, position: sync.position.clone() });
+            }
+        });
     }
 
     fn owner_tags(&self) -> Tags {

@@ -176,7 +176,8 @@ pub(super) fn of(seen: &PoolSeen, now: Timestamp, lives: Lives<'_>, source: Judg
         claimed: count.claimed,
     };
     let zones: BTreeMap<_, _> = zones.into_iter().map(|(zone, count)| (zone, zone_report(count))).collect();
-    let is_moving = stock.pending_percent.is_some() || is_just_asked_for(seen) || moves(&lives) || live::moves(seen);
+    let is_moving =
+        stock.pending_percent.is_some() || is_just_asked_for(seen) || stock.awaits_checkpoint || moves(&lives) || live::moves(seen);
     let next_snapshot = stock.next.filter(|due| *due > now);
     let (newest, snapshots, volumes) = (stock.newest, newest_first(seen), by_key(lives));
     Report { source, newest, snapshots, next_snapshot, zones, volumes, findings, is_moving, source_volume: None }

@@ -9,10 +9,9 @@ use kube::{Resource, ResourceExt};
 use serde_json::json;
 use tracing::{debug, info, warn};
 
-use crate::api::keys::{FINALIZER, LABEL_POOL, MANAGER_CONTROLLER};
+use crate::api::keys::{FINALIZER, LABEL_POOL};
 use crate::api::pool_volume::{Origin as ApiOrigin, PoolRef};
-use crate::api::volume_pool::SnapshotIntent;
-use crate::api::{CloudStatus, PoolVolume, PoolVolumeSpec, Role, VolumePool, VolumePoolStatus};
+use crate::api::{CloudStatus, PoolVolume, PoolVolumeSpec, Role, VolumePool};
 use crate::controller::backoff::Backoff;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
@@ -21,13 +20,13 @@ use crate::controller::volume_write::{edit_spec, note_cloud, store_cloud};
 use crate::domain::cloud::Tags;
 use crate::domain::tags::{TAG_CLUSTER, TAG_GENERATION, TAG_NAME, TAG_POOL, TAG_POOL_UID, TAG_VOLUME_UID};
 use crate::domain::{ObjectKey, Reason, VolumeId};
-use crate::ec2::{Class, Ec2, create_volume_request};
-use crate::k8s::write::{Outcome, apply_status, delete_exactly, outcome};
+use crate::ec2::{Ec2, create_volume_request};
+use crate::k8s::write::{Outcome, delete_exactly, outcome};
 use crate::plan::{Action, NewVolume, PoolSeen, VolumeRequest};
 
 use super::failure::failed;
 use super::modify::{modify_volume, record_size, tag_volume};
-use super::source_object;
+use super::{snapshot, source_object};
 
 /// Effects of one pool that are under way at the same time: enough to use up a burst within seconds, few enough that an
 /// account whose rate others use up refuses only these.
@@ -87,7 +86,10 @@ async fn one<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: &PoolSeen, a
     match action {
         Action::AddPoolFinalizer => set_finalizers(context, pool, &[FINALIZER]).await,
         Action::RemovePoolFinalizer => remove_pool_finalizer(context, pool).await,
-        Action::CreateSnapshot { volume, generation } => create_snapshot(context, pool, volume, *generation).await,
+        Action::CreateSnapshot { volume, generation, content } => snapshot::create(context, pool, volume, (*generation, content)).await,
+        Action::OrderCheckpoint { key, resource_version, number } => {
+            snapshot::order_checkpoint(context, pool, key, resource_version, *number).await
+        }
         Action::DeleteSnapshot(proof) => {
             context.ec2.delete_snapshot(proof.id()).await?;
             info!(pool = %seen.pool.key, snapshot_id = %proof.id(), "deleted a snapshot");
@@ -133,41 +135,6 @@ async fn remove_pool_finalizer<E: Ec2>(context: &Context<E>, pool: &VolumePool) 
         return Ok(Outcome::Stale);
     }
     set_finalizers(context, pool, &[]).await
-}
-
-/// Stores the intent with a compare-and-swap, then asks. A second controller, or this one after a crash, sees the
-/// intent and looks for the snapshot instead of making another.
-async fn create_snapshot<E: Ec2>(context: &Context<E>, pool: &VolumePool, volume: &VolumeId, generation: u64) -> Result<Outcome, Error> {
-    let mut status = pool.status.clone().unwrap_or_default();
-    status.snapshot_intent = Some(SnapshotIntent { generation, time: Time(parse::now()) });
-    let api = context.pools(&pool.namespace().unwrap_or_default());
-    if apply_status(&api, MANAGER_CONTROLLER, pool, &status).await? == Outcome::Stale {
-        return Ok(Outcome::Stale);
-    }
-    let mut tags = pool_tags(pool, &context.cluster, generation);
-    tags.insert(TAG_NAME.to_owned(), format!("{} generation {generation}", parse::key_of(pool)));
-    let made = context.ec2.create_snapshot(volume, &tags).await;
-    if made.as_ref().is_err_and(|error| error.class() == Class::Throttled) {
-        // Nothing was made, so that nothing needs to be waited for: the next try comes with the back-off.
-        take_intent_back(context, pool, generation).await?;
-    }
-    let snapshot = made?;
-    info!(pool = %parse::key_of(pool), snapshot_id = %snapshot.id, volume_id = %volume, generation, "asked for a snapshot");
-    let message = format!("asked for snapshot {} of {volume}, generation {generation}", snapshot.id);
-    context.say(&Context::<E>::reference(pool), false, Reason::SnapshotCreated, &message).await;
-    Ok(Outcome::Done)
-}
-
-/// Stores again what the intent was before one that came to nothing, unless somebody has stored another since.
-async fn take_intent_back<E: Ec2>(context: &Context<E>, before: &VolumePool, generation: u64) -> Result<(), Error> {
-    let api = context.pools(&before.namespace().unwrap_or_default());
-    let pool = api.get(&before.name_any()).await?;
-    let status = pool.status.clone().unwrap_or_default();
-    if status.snapshot_intent.as_ref().is_some_and(|intent| intent.generation == generation) {
-        let snapshot_intent = before.status.as_ref().and_then(|status| status.snapshot_intent.clone());
-        apply_status(&api, MANAGER_CONTROLLER, &pool, &VolumePoolStatus { snapshot_intent, ..status }).await?;
-    }
-    Ok(())
 }
 
 /// Stores when it was asked for, then asks with a token made of the object's UID, then stores the id. The first write is
@@ -262,7 +229,7 @@ pub(in crate::controller) fn pool_volume(pool: &VolumePool, new: &NewVolume) -> 
 }
 
 /// Tags that prove whose a resource is. The user's come first, so that they can never stand for ours.
-fn pool_tags(pool: &VolumePool, cluster: &str, generation: u64) -> Tags {
+pub(super) fn pool_tags(pool: &VolumePool, cluster: &str, generation: u64) -> Tags {
     let mut tags = pool.spec.template.tags.clone();
     tags.insert(TAG_CLUSTER.to_owned(), cluster.to_owned());
     tags.insert(TAG_POOL.to_owned(), parse::key_of(pool).to_string());
@@ -284,6 +251,7 @@ fn object_of(action: &Action, seen: &PoolSeen) -> String {
         | Action::ForgetNode { key, .. }
         | Action::Publish { key, .. }
         | Action::AssignSource { key, .. }
+        | Action::OrderCheckpoint { key, .. }
         | Action::ModifyVolume { key, .. }
         | Action::TagVolume { key, .. }
         | Action::RecordSize { key, .. }

@@ -9,6 +9,7 @@ mod observe;
 mod publish;
 #[cfg(test)]
 mod quiet;
+mod snapshot;
 mod source_object;
 mod unreadable;
 mod view;

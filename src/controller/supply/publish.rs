@@ -19,7 +19,7 @@ use crate::ec2::Ec2;
 use crate::explain::blocked_summary;
 use crate::k8s::write::{Outcome, apply_status};
 use crate::metrics::PoolFigures;
-use crate::plan::{Condition, Finding, Modification, PoolSeen, Report, VolumeReport, VolumeSeen, generation_of};
+use crate::plan::{Condition, Finding, Modification, PoolSeen, Report, VolumeReport, VolumeSeen, generation_of, position_of};
 
 /// Volumes whose status is written at the same time.
 const CONCURRENCY: usize = 8;
@@ -175,6 +175,7 @@ fn status(pool: &VolumePool, seen: &PoolSeen, report: &Report) -> VolumePoolStat
         next_snapshot_time: report.next_snapshot.map(Time),
         denied_since: stored.denied_since,
         snapshot_intent: stored.snapshot_intent,
+        checkpoint_order: stored.checkpoint_order,
     }
 }
 
@@ -219,6 +220,7 @@ fn snapshot_status(snapshot: &crate::domain::CloudSnapshot) -> SnapshotStatus {
         generation: generation_of(snapshot),
         state: state.to_owned(),
         progress_percent: snapshot.progress_percent,
+        position: position_of(snapshot).map(|position| position.to_string()),
         start_time: snapshot.started.map(Time),
     }
 }

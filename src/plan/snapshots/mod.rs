@@ -1,5 +1,6 @@
 //! Which snapshot are volumes filled from, which one must be taken, and which may go?
 
+mod checkpoint;
 mod due;
 mod retention;
 
@@ -14,6 +15,9 @@ use super::source::{Judged, Usable};
 use super::volumes::Lives;
 use super::{VISIBILITY, age};
 
+use checkpoint::Before;
+pub use checkpoint::position_of;
+
 /// What there is to fill from, and what comes next.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Stock {
@@ -25,6 +29,8 @@ pub(super) struct Stock {
     pub failures: u64,
     /// When the next snapshot is due; none when none is.
     pub next: Option<Timestamp>,
+    /// Whether the one that is due waits for a checkpoint.
+    pub awaits_checkpoint: bool,
 }
 
 /// Takes the snapshot that is due, and deletes those that nobody needs.
@@ -37,12 +43,24 @@ pub(super) fn plan(seen: &PoolSeen, source: &Judged, lives: &Lives<'_>, now: Tim
         && !seen.has_no_usable_zone()
     {
         stock.next = due::next(seen, &stock);
-        if stock.next.is_some_and(|due| due <= now) && !is_just_asked_for(seen) && due::has_room(seen) {
-            actions.push(Action::CreateSnapshot { volume: volume.clone(), generation: next_generation(seen) });
+        if stock.next.is_some_and(|due| due <= now) && !is_just_asked_for(seen) && due::has_room(seen) && !is_spared(seen, &stock) {
+            match checkpoint::before(seen, now) {
+                Before::Take(content) => {
+                    actions.push(Action::CreateSnapshot { volume: volume.clone(), generation: next_generation(seen), content });
+                }
+                Before::Order(order) => actions.push(order),
+                Before::Wait => {}
+            }
+            stock.awaits_checkpoint = checkpoint::is_awaited(seen, now);
         }
     }
     actions.extend(retention::deletions(seen, lives, now).into_iter().map(Action::DeleteSnapshot));
     stock
+}
+
+/// Whether a snapshot that is due by schedule would hold what the newest one holds. A failed one is made up for in any case.
+fn is_spared(seen: &PoolSeen, stock: &Stock) -> bool {
+    stock.failures == 0 && checkpoint::is_unchanged(seen)
 }
 
 /// Whether a snapshot was asked for so shortly before EC2 was looked at that the answer may not list it yet.
@@ -67,6 +85,7 @@ fn stock(seen: &PoolSeen) -> Stock {
         pending_percent: best_in(seen, SnapshotState::Pending).map(|snapshot| snapshot.progress_percent),
         failures: failures(seen),
         next: None,
+        awaits_checkpoint: false,
     }
 }
 

@@ -94,6 +94,7 @@ pub(super) fn pool(name: &str) -> PoolBuild {
             completed_generation: 0,
             denied_since: None,
             snapshot_intent: Some((1, at(0))),
+            checkpoint_order: None,
             live: None,
         },
         source: SourceSeen::Volume(source_volume()),

@@ -19,6 +19,7 @@ mod simulation_events;
 mod simulation_world;
 mod strays;
 mod supply_capacity;
+mod supply_checkpoints;
 mod supply_days;
 mod supply_deletion;
 mod supply_life;

@@ -143,7 +143,9 @@ impl Life {
                 self.write(object);
             }
             // No pool of this world is live.
-            Action::CreateSourceObject(_) | Action::Publish { .. } | Action::AssignSource { .. } => unreachable!("{action:?}"),
+            Action::CreateSourceObject(_) | Action::Publish { .. } | Action::AssignSource { .. } | Action::OrderCheckpoint { .. } => {
+                unreachable!("{action:?}")
+            }
             Action::Unassign(key) => {
                 let Some(object) = self.unchanged(seen, key) else { return };
                 self.assign(object, None);

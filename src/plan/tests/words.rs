@@ -1,7 +1,7 @@
 //! Actions and findings in a few words, so that a table of expectations can be read.
 
 use crate::domain::Reason;
-use crate::plan::{Action, Condition, DemandAction, Finding, Plan, VolumeChange};
+use crate::plan::{Action, Condition, DemandAction, Finding, Plan, SnapshotContent, VolumeChange};
 
 /// Each action in a few words, in the order of the plan.
 pub(super) fn words(plan: &Plan) -> Vec<String> {
@@ -12,7 +12,15 @@ pub(super) fn word(action: &Action) -> String {
     match action {
         Action::AddPoolFinalizer => "guard the pool".to_owned(),
         Action::RemovePoolFinalizer => "let the pool go".to_owned(),
-        Action::CreateSnapshot { volume, generation } => format!("snapshot {volume} as {generation}"),
+        Action::CreateSnapshot { volume, generation, content: SnapshotContent::Unknown } => format!("snapshot {volume} as {generation}"),
+        Action::CreateSnapshot { volume, generation, content: SnapshotContent::Checkpoint(position) } => {
+            format!("snapshot {volume} as {generation} at {position}")
+        }
+        Action::CreateSnapshot { volume, generation, content: SnapshotContent::Crash { least, .. } } => {
+            let least = least.as_ref().map_or_else(String::new, |least| format!(", at least {least}"));
+            format!("snapshot {volume} as {generation} without a checkpoint{least}")
+        }
+        Action::OrderCheckpoint { key, number, .. } => format!("order checkpoint {number} of {}", key.name),
         Action::DeleteSnapshot(proof) => format!("delete {}", proof.id()),
         Action::CreatePoolVolume(new) if new.attempt > 0 => format!("add {} in {}, attempt {}", new.slot, new.zone, new.attempt),
         Action::CreatePoolVolume(new) => format!("add {} in {}", new.slot, new.zone),

@@ -138,7 +138,8 @@ async fn an_operation_runs_through_with_the_answers_of_agents(scene: &Scene) -> 
     ensure!(status.receipts == ["live-7"], "the receipts are {:?}", status.receipts);
     for kind in ["PathOperation", "VolumePool"] {
         let selector = format!("reason=OperationComplete,regarding.kind={kind}");
-        let told = scene.kubectl(&["get", "events.events.k8s.io", "--field-selector", &selector, "--output", "yaml"]).await?;
+        let told =
+            scene.kubectl(&["get", "events.events.k8s.io", "--field-selector", &selector, "--output", "jsonpath={.items[*].note}"]).await?;
         ensure!(told.contains("1 volume has it"), "no event of a {kind} tells the end: {told}");
     }
     Ok(())
