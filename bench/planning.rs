@@ -142,6 +142,8 @@ pub(crate) fn wanted_volume(slot: u32, zone: &Zone) -> VolumeSeen {
         node_name: None,
         deleting: false,
         retired: false,
+        ordered: None,
+        restored_after: None,
         phase: None,
         recorded: Recorded::default(),
         cloud: None,

@@ -72,6 +72,9 @@ pub struct PoolVolumeSpec {
     /// The claim that holds it. Default: none, it is free.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_ref: Option<ClaimRef>,
+    /// UID of the claim after which it was found, or made, as its source, though pods could write it. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_after: Option<String>,
     /// True once it must never be handed out again. Default: false.
     #[serde(default)]
     pub retired: bool,

@@ -46,7 +46,7 @@ pub use super::sync_spec::{SourceSync, SyncMode, SyncSpec, WhenSourceAway};
     validation = Rule::new("!(has(self.source.snapshotID) && has(self.snapshots) && has(self.snapshots.schedule))").message("spec.snapshots.schedule needs a source volume; spec.source.snapshotID is fixed content, of which no snapshots are taken"),
     validation = Rule::new("!(has(self.source.snapshotID) && has(self.sync) && self.sync.mode == 'Live')").message("spec.sync.mode Live needs a source volume; spec.source.snapshotID is fixed content"),
     validation = Rule::new("!(has(self.source.persistentVolumeClaim) && has(self.sync) && self.sync.mode == 'Live')").message("spec.sync.mode Live needs spec.source.volumeID; the volume of a PersistentVolumeClaim is attached by the driver of that claim"),
-    validation = Rule::new("!(self.claims.access == 'ReadWrite' && self.claims.reclaimPolicy == 'Recycle')").message("spec.claims.reclaimPolicy Recycle needs spec.claims.access ReadOnly, since a written volume is no longer a copy; use Delete or Retain")
+    validation = Rule::new("!(self.claims.access == 'ReadWrite' && self.claims.reclaimPolicy == 'Recycle') || has(self.sync) && self.sync.mode == 'Live' && !has(self.sync.exclude) && !has(self.sync.preserveOnCopies)").message("spec.claims.reclaimPolicy Recycle with spec.claims.access ReadWrite needs spec.sync.mode Live without exclude and preserveOnCopies, since only then everything that pods wrote is found and mended; use Delete or Retain")
 )]
 pub struct VolumePoolSpec {
     /// How many volumes are kept ready and unclaimed, over all zones. Claimed volumes do not count:
@@ -262,7 +262,8 @@ pub struct ClaimsSpec {
     #[serde(default)]
     pub when_source_away: WhenSourceAway,
 
-    /// What happens to a volume when its claim is deleted. Recycle needs access ReadOnly. Default: Recycle.
+    /// What happens to a volume when its claim is deleted. Recycle needs access ReadOnly, or a pool that is Live without
+    /// exclude and preserveOnCopies: there a written volume is compared with the source and mended first. Default: Recycle.
     #[serde(default)]
     pub reclaim_policy: ReclaimPolicy,
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::keys::{ANNOTATION_ADOPTS, FINALIZER};
-use crate::api::volume_pool::{DeletionPolicy, SnapshotsSpec, WhenEmpty};
+use crate::api::volume_pool::{DeletionPolicy, SnapshotsSpec, SyncMode, WhenEmpty};
 use crate::api::{PoolVolume, VolumePool, VolumePoolStatus};
 use crate::domain::{CloudVolume, Encryption, GiB, NodeName, ObjectKey, Schedule, SnapshotId, Uid, VolumeId, VolumeSettings, Zone};
 use crate::plan::{
@@ -104,6 +104,7 @@ pub fn offer(pool: &VolumePool) -> Offer {
         zones: if wanted_zones.is_empty() { kept_zones } else { wanted_zones },
         access: spec.claims.access,
         reclaim: spec.claims.reclaim_policy,
+        restores: spec.sync.mode == SyncMode::Live && spec.sync.exclude.is_empty() && spec.sync.preserve_on_copies.is_empty(),
         makes_on_demand: spec.claims.when_empty == WhenEmpty::Create,
         namespaces: spec.claims.namespaces.match_names.clone(),
         origin: fixed.filter(|_| is_true(&status, Condition::SourceReady)).or(stocked),
@@ -143,6 +144,8 @@ pub fn volume_seen(volume: &PoolVolume, cloud: Option<CloudVolume>, initialized:
         node_name: spec.node_name.as_deref().map(NodeName::new),
         deleting: volume.metadata.deletion_timestamp.is_some(),
         retired: spec.retired,
+        ordered: spec.verify.as_ref().map(|order| order.id.clone()),
+        restored_after: spec.restored_after.clone(),
         phase: status.phase,
         initialized_percent: initialized.unwrap_or(stored.initialized_percent),
         recorded: Recorded {

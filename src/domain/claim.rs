@@ -30,7 +30,8 @@ pub enum Access {
 /// What happens to a volume when its claim is released.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum ReclaimPolicy {
-    /// The volume becomes ready again for the next claim. Only for read-only claims, whose content cannot have changed.
+    /// The volume becomes ready again for the next claim. One that pods could write is made as its source before, where
+    /// the pool follows one, and is deleted elsewhere.
     #[default]
     Recycle,
     /// The EBS volume is deleted, and the pool makes a new one.

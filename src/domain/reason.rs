@@ -99,6 +99,8 @@ pub enum Reason {
     Recycled,
     /// A released volume was kept.
     Retained,
+    /// A released volume that pods had written could not be made as its source again, and is deleted.
+    NotRecycled,
     /// The volumes of the pool do not follow a source.
     SourceNotLive,
     /// No agent publishes the source at the moment.
@@ -167,6 +169,7 @@ impl Reason {
             Self::ZoneNotInPool => "ZoneNotInPool",
             Self::Recycled => "Recycled",
             Self::Retained => "Retained",
+            Self::NotRecycled => "NotRecycled",
             Self::SourceNotLive => "SourceNotLive",
             Self::SourceNotPublished => "SourceNotPublished",
             Self::OperationRunning => "OperationRunning",

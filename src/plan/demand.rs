@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use crate::domain::{Access, ClaimRef, GiB, NodeName, ObjectKey, Reason, ReclaimPolicy, Uid, VolumeId, Zone};
 
 use super::observation::{Origin, VolumeSeen};
@@ -22,6 +24,8 @@ pub struct DemandSeen {
     pub pvs: Vec<PvSeen>,
     /// The zone of each node.
     pub node_zones: BTreeMap<NodeName, Zone>,
+    /// When all of this was seen.
+    pub now: Timestamp,
     /// Volumes that an agent waits for while another node may hold them.
     pub requests: BTreeMap<VolumeId, NodeName>,
 }
@@ -58,6 +62,8 @@ pub struct Offer {
     pub access: Access,
     /// What happens on release.
     pub reclaim: ReclaimPolicy,
+    /// Whether a volume that pods wrote can be made as the source again: it follows one, and nothing is left out of that.
+    pub restores: bool,
     /// Whether a volume is made for a claim when none is ready.
     pub makes_on_demand: bool,
     /// Other namespaces that may claim.
@@ -159,6 +165,35 @@ pub enum DemandAction {
         unless_pv: Option<String>,
         /// Whether the volume is kept aside instead of handed out again.
         retire: bool,
+    },
+    /// Order the agent of a released volume to compare it with its source and to mend what differs.
+    Restore {
+        /// The volume.
+        volume: ObjectKey,
+        /// The version that was judged.
+        resource_version: String,
+        /// The order, with its time.
+        id: String,
+    },
+    /// Note that nothing is left of what the pods of its claim wrote, and order the agent to unmount and detach it.
+    Restored {
+        /// The volume.
+        volume: ObjectKey,
+        /// The version that was judged.
+        resource_version: String,
+        /// UID of the claim.
+        claim_uid: String,
+        /// How many paths were mended.
+        mended: u64,
+    },
+    /// Order the agent to unmount and detach a volume that cannot be made as its source again. It is discarded then.
+    GiveUp {
+        /// The volume.
+        volume: ObjectKey,
+        /// The version that was judged.
+        resource_version: String,
+        /// What went wrong.
+        why: String,
     },
     /// Delete a PoolVolume that must not be handed out again.
     Discard {

@@ -17,6 +17,7 @@ pub mod operations;
 mod rehearsal;
 mod release;
 pub mod report;
+mod restore;
 mod safety;
 mod snapshots;
 mod source;

@@ -214,6 +214,10 @@ pub struct VolumeSeen {
     pub deleting: bool,
     /// Whether it must never be handed out again.
     pub retired: bool,
+    /// The id of the comparison with its source that is ordered.
+    pub ordered: Option<String>,
+    /// UID of the claim after which it was found, or made, as its source.
+    pub restored_after: Option<String>,
     /// The phase that was published last.
     pub phase: Option<Phase>,
     /// What we stored of EC2's answers.

@@ -229,6 +229,8 @@ fn blank(pool: &PoolWanted, suffix: &str, new: &NewVolume) -> VolumeSeen {
         node_name: None,
         deleting: false,
         retired: false,
+        ordered: None,
+        restored_after: None,
         phase: None,
         recorded: Recorded::default(),
         cloud: None,

@@ -1,4 +1,5 @@
-//! How volumes come back: unmounted and detached first, then what the pool's policy says, then the PersistentVolume.
+//! How volumes come back: made clean where that is possible, unmounted and detached, then what the pool's policy says, then
+//! the PersistentVolume.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +7,7 @@ use crate::domain::{Access, ClaimRef, ObjectKey, Phase, ReclaimPolicy, Role};
 
 use super::demand::{DemandAction, DemandSeen, PvSeen};
 use super::observation::VolumeSeen;
-use super::writer;
+use super::{restore, writer};
 
 /// One step for each volume whose claim is gone or moves, and for each PersistentVolume that is done with.
 pub(super) fn plan(seen: &DemandSeen) -> Vec<DemandAction> {
@@ -33,15 +34,22 @@ pub(super) fn plan(seen: &DemandSeen) -> Vec<DemandAction> {
     actions
 }
 
-/// A released volume: off its node, then recycled, deleted or kept. Never handed out on trust.
+/// A released volume: made clean where that is possible, off its node, then recycled, deleted or kept. Never handed out on trust.
 fn settle(seen: &DemandSeen, volume: &VolumeSeen, claim: &ClaimRef, pv: &PvSeen) -> Option<DemandAction> {
+    if !pv.is_retained
+        && restore::is_wanted(seen, volume, claim)
+        && let Some(step) = restore::step(seen, volume, claim)
+    {
+        return step;
+    }
     if let Some(step) = leave_node(volume) {
         return step;
     }
     if pv.is_retained {
         return pv.deleting.then(|| free(volume, None, true));
     }
-    let may_recycle = policy(seen, volume) == ReclaimPolicy::Recycle && claim.access == Access::ReadOnly;
+    let is_clean = claim.access == Access::ReadOnly || restore::is_done(volume, claim);
+    let may_recycle = policy(seen, volume) == ReclaimPolicy::Recycle && is_clean;
     if may_recycle || volume.deleting {
         return Some(free(volume, None, false));
     }

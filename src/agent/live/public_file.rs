@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -18,6 +18,9 @@ use treesync::model::Position;
 pub(super) const DIRECTORY: &str = ".volume-dispatcher";
 const FILE: &str = "generation.json";
 const NEXT: &str = "generation.json.next";
+
+/// Directories that no comparison looks into.
+const OF_EACH_FILESYSTEM: [&str; 2] = [DIRECTORY, "lost+found"];
 
 const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -67,15 +70,44 @@ fn directory(root: &OwnedFd) -> io::Result<OwnedFd> {
         Err(Errno::NOTDIR | Errno::LOOP) => remove(root, DIRECTORY)?,
         Err(error) => return Err(error.into()),
     }
-    let before = statat(root, "", AtFlags::EMPTY_PATH)?;
-    mkdirat(root, DIRECTORY, Mode::from_raw_mode(0o755))?;
+    keeping_times(root, || Ok(mkdirat(root, DIRECTORY, Mode::from_raw_mode(0o755))?))?;
+    Ok(openat(root, DIRECTORY, OPEN_DIRECTORY, Mode::empty())?)
+}
+
+/// Changes something in a directory without a trace in its times.
+fn keeping_times(directory: &OwnedFd, change: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let before = statat(directory, "", AtFlags::EMPTY_PATH)?;
+    change()?;
     let time = |seconds, nanoseconds| rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
     let times = Timestamps {
         last_access: time(before.st_atime, before.st_atime_nsec.cast_signed()),
         last_modification: time(before.st_mtime, before.st_mtime_nsec.cast_signed()),
     };
-    futimens(root, &times)?;
-    Ok(openat(root, DIRECTORY, OPEN_DIRECTORY, Mode::empty())?)
+    Ok(futimens(directory, &times)?)
+}
+
+/// Removes what pods have left in directories of a copy that belong to each filesystem, into which no comparison looks.
+///
+/// Nobody else may work on the copy meanwhile, and no pod may have it.
+pub(super) fn clear(copy: &Path) -> io::Result<()> {
+    let root = openat(CWD, copy, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    keeping_times(&root, || OF_EACH_FILESYSTEM.iter().try_for_each(|name| empty(&root, name)))?;
+    directory(&root).map(drop)
+}
+
+fn empty(root: &OwnedFd, name: &str) -> io::Result<()> {
+    let directory = match openat(root, name, OPEN_DIRECTORY, Mode::empty()) {
+        Ok(directory) => directory,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::NOTDIR | Errno::LOOP) => return remove(root, name),
+        Err(error) => return Err(error.into()),
+    };
+    // By its descriptor: whatever has the name meanwhile, this is the directory that was opened.
+    for entry in std::fs::read_dir(format!("/proc/self/fd/{}", directory.as_raw_fd()))? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { std::fs::remove_dir_all(entry.path())? } else { std::fs::remove_file(entry.path())? }
+    }
+    Ok(())
 }
 
 fn remove(directory: impl AsFd, name: &str) -> io::Result<()> {
@@ -125,6 +157,37 @@ mod tests {
         written(copy.path(), 1);
         let after = fs::metadata(copy.path()).expect("it is there");
         assert_eq!((before.mtime(), before.mtime_nsec()), (after.mtime(), after.mtime_nsec()));
+    }
+
+    #[test]
+    fn what_a_pod_left_where_no_comparison_looks_is_cleared_away_and_nothing_else() {
+        let (copy, elsewhere) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let precious = elsewhere.path().join("precious");
+        for path in [&precious, &copy.path().join("page")] {
+            fs::write(path, "as it was").expect("a file");
+        }
+        for name in OF_EACH_FILESYSTEM {
+            let folder = copy.path().join(name);
+            fs::create_dir_all(folder.join("deep/deeper")).expect("a folder");
+            fs::write(folder.join("deep/secret"), "mine").expect("a file");
+            symlink(elsewhere.path(), folder.join("link")).expect("a link");
+            symlink(elsewhere.path(), folder.join("deep/link")).expect("a link");
+        }
+        let time = |path: &Path| fs::metadata(path).map(|data| (data.mtime(), data.mtime_nsec())).expect("it is there");
+        let before = time(copy.path());
+        clear(copy.path()).expect("it can be cleared");
+        assert_eq!(time(copy.path()), before);
+        for name in OF_EACH_FILESYSTEM {
+            assert_eq!(fs::read_dir(copy.path().join(name)).expect("it is there").count(), 0, "{name}");
+        }
+        fs::remove_dir_all(copy.path().join("lost+found")).expect("it can go");
+        drop(fs::remove_dir_all(copy.path().join(DIRECTORY)));
+        symlink(elsewhere.path(), copy.path().join(DIRECTORY)).expect("a link");
+        clear(copy.path()).expect("it can be cleared");
+        assert!(copy.path().join(DIRECTORY).is_dir() && !copy.path().join(DIRECTORY).is_symlink());
+        for path in [&precious, &copy.path().join("page")] {
+            assert_eq!(fs::read_to_string(path).expect("it is there"), "as it was");
+        }
     }
 
     #[test]

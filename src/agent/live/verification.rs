@@ -15,6 +15,7 @@ use treesync::wire::{Address, Client};
 
 use super::crew::Command;
 use super::names::server_name;
+use super::public_file;
 use super::scene::Scene;
 use super::wanted::{Kept, SourceSeen, rules};
 use crate::api::{VerifiedStatus, VerifyLevel, VerifySpec};
@@ -39,13 +40,13 @@ pub(super) async fn perform(scene: &Scene, crew: &mpsc::UnboundedSender<Command>
         scene.board.change(|state| state.withheld.extend([id.clone()]));
         settle(crew).await;
     }
-    let mut result = verify(scene, &source, &kept, order).await;
+    let mut result = attempt(scene, &source, &kept, order).await;
     for _ in 1..TRIES {
         if result.as_ref().is_ok_and(|verdict| verdict.differences == 0 || verdict.is_repaired) {
             break;
         }
         tokio::time::sleep(PAUSE).await;
-        result = verify(scene, &source, &kept, order).await;
+        result = attempt(scene, &source, &kept, order).await;
     }
     if order.repair {
         scene.board.change(|state| state.withheld.retain(|other| other != id));
@@ -59,6 +60,16 @@ async fn settle(crew: &mpsc::UnboundedSender<Command>) {
     crew.send(Command::Settle(done)).ok();
     // Without a crew nobody has the copy.
     settled.await.ok();
+}
+
+/// With a repair, what no comparison sees goes first: a volume that is mended may be given to others.
+async fn attempt(scene: &Scene, source: &SourceSeen, kept: &Kept, order: &VerifySpec) -> Result<Verdict, String> {
+    if order.repair {
+        let path = kept.path.clone();
+        let cleared = tokio::task::spawn_blocking(move || public_file::clear(&path)).await.map_err(|error| error.to_string())?;
+        cleared.map_err(|error| format!("{} cannot be cleared: {error}", kept.path.display()))?;
+    }
+    verify(scene, source, kept, order).await
 }
 
 async fn verify(scene: &Scene, source: &SourceSeen, kept: &Kept, order: &VerifySpec) -> Result<Verdict, String> {

@@ -12,6 +12,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use tracing::info;
 
+use crate::api::VerifySpec;
 use crate::api::keys::{
     ANNOTATION_PROVISIONED_BY, ANNOTATION_SELECTED_NODE, ATTRIBUTE_POOL_VOLUME, FINALIZER_RELEASE, GROUP, LABEL_NODE, LABEL_ZONE,
 };
@@ -19,7 +20,7 @@ use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::supply::pool_volume;
 use crate::controller::volume_write::edit_spec;
-use crate::domain::{Access, ClaimRef, GiB, NodeName, ObjectKey, Reason, VolumeId, Zone};
+use crate::domain::{Access, ClaimRef, GiB, NodeName, ObjectKey, Reason, VerifyLevel, VolumeId, Zone};
 use crate::k8s::write::{Outcome, delete_exactly, outcome};
 use crate::plan::{DemandAction, NewVolume, pv_name};
 
@@ -41,6 +42,20 @@ pub(super) async fn one<E>(context: &Context<E>, action: &DemandAction) -> Resul
         DemandAction::Free { volume, resource_version, unless_pv, retire } => {
             free(context, volume, resource_version, unless_pv.as_deref(), *retire).await
         }
+        DemandAction::Restore { volume, resource_version, id } => {
+            let order = VerifySpec { id: id.clone(), level: VerifyLevel::Content, repair: true };
+            info!(volume = %volume, "was released and is made as its source again");
+            edit_spec(context, volume, Some(resource_version), |spec| spec.verify = Some(order)).await
+        }
+        DemandAction::Restored { volume, resource_version, claim_uid, mended } => {
+            info!(volume = %volume, mended, "is as its source again");
+            edit_spec(context, volume, Some(resource_version), |spec| {
+                (spec.node_name, spec.verify) = (None, None);
+                spec.restored_after = Some(claim_uid.clone());
+            })
+            .await
+        }
+        DemandAction::GiveUp { volume, resource_version, why } => give_up(context, volume, resource_version, why).await,
         DemandAction::Discard { volume, uid } => {
             Ok(delete_exactly(&context.volumes(&volume.namespace), &volume.name, uid.as_str(), None).await?)
         }
@@ -63,6 +78,9 @@ pub(super) fn label(action: &DemandAction) -> (&'static str, String) {
         DemandAction::Assign { volume, .. } => ("Assign", volume.to_string()),
         DemandAction::Unassign { volume, .. } => ("Unassign", volume.to_string()),
         DemandAction::Free { volume, .. } => ("Free", volume.to_string()),
+        DemandAction::Restore { volume, .. } => ("Restore", volume.to_string()),
+        DemandAction::Restored { volume, .. } => ("Restored", volume.to_string()),
+        DemandAction::GiveUp { volume, .. } => ("GiveUp", volume.to_string()),
         DemandAction::Discard { volume, .. } => ("Discard", volume.to_string()),
         DemandAction::DeletePv(name) => ("DeletePv", name.clone()),
         DemandAction::Reschedule(claim) => ("Reschedule", claim.to_string()),
@@ -119,7 +137,7 @@ async fn free<E>(context: &Context<E>, volume: &ObjectKey, judged: &str, unless_
         }
     }
     let freed = edit_spec(context, volume, Some(judged), |spec| {
-        spec.claim_ref = None;
+        (spec.claim_ref, spec.verify, spec.restored_after) = (None, None, None);
         spec.retired |= retire;
     })
     .await?;
@@ -128,6 +146,18 @@ async fn free<E>(context: &Context<E>, volume: &ObjectKey, judged: &str, unless_
         tell_release(context, volume, retire).await;
     }
     Ok(freed)
+}
+
+/// Takes a volume off its node that is not as its source, and says why on the pool.
+async fn give_up<E>(context: &Context<E>, key: &ObjectKey, judged: &str, why: &str) -> Result<Outcome, Error> {
+    let Some(volume) = context.stores.volume(key) else { return Ok(Outcome::Stale) };
+    let outcome = edit_spec(context, key, Some(judged), |spec| (spec.node_name, spec.verify) = (None, None)).await?;
+    let pool = context.stores.pools.get(&ObjectRef::new(&volume.spec.pool_ref.name).within(&key.namespace));
+    if let (Outcome::Done, Some(pool)) = (outcome, pool) {
+        let message = format!("{} was released, and is deleted instead of being claimed again: {why}", key.name);
+        context.say(&Context::<E>::reference(&pool), true, Reason::NotRecycled, &message).await;
+    }
+    Ok(outcome)
 }
 
 /// Says on the pool what became of a released volume; one that is being deleted has its own event.

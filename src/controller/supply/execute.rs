@@ -222,6 +222,7 @@ pub(in crate::controller) fn pool_volume(pool: &VolumePool, new: &NewVolume) -> 
             encryption: parse::encryption(pool),
             node_name: None,
             claim_ref: None,
+            restored_after: None,
             retired: false,
         },
         status: None,

@@ -88,7 +88,9 @@ fn named_too<'a>(told: &OperationReport, names: impl Iterator<Item = &'a str>) -
 
 /// Copies that pods may see.
 fn targets(pool: &OperatedPool) -> Vec<&CopySeen> {
-    let mut targets: Vec<&CopySeen> = pool.copies.iter().filter(|copy| copy.is_of_use && copy.mounted_on.is_some()).collect();
+    let is_recycled = |copy: &CopySeen| copy.ordered.as_ref().is_some_and(|id| id.starts_with(RECYCLE_ORDER));
+    let is_target = |copy: &&CopySeen| copy.is_of_use && copy.mounted_on.is_some() && !is_recycled(copy);
+    let mut targets: Vec<&CopySeen> = pool.copies.iter().filter(is_target).collect();
     targets.sort_by(|a, b| a.key.cmp(&b.key));
     targets
 }

@@ -210,6 +210,8 @@ pub(super) fn volume(name: &str) -> VolumeBuild {
         node_name: None,
         deleting: false,
         retired: false,
+        ordered: None,
+        restored_after: None,
         phase: None,
         recorded: Recorded::default(),
         cloud: None,

@@ -16,6 +16,7 @@ pub(super) fn demand_on_web() -> DemandBuild {
         zones: vec!["a".into(), "b".into()],
         access: Access::ReadOnly,
         reclaim: ReclaimPolicy::Recycle,
+        restores: false,
         makes_on_demand: true,
         namespaces: Vec::new(),
         origin: Some(Origin { snapshot: "snap-2".into(), generation: 2 }),
@@ -114,4 +115,9 @@ pub(super) fn pv_of(claim: &str) -> PvSeen {
 /// The `PersistentVolume` of a claim that is gone.
 pub(super) fn released_pv_of(claim: &str) -> PvSeen {
     PvSeen { is_released: true, ..pv_of(claim) }
+}
+
+/// A volume as it was seen, to be seen again.
+pub(super) fn built(seen: crate::plan::VolumeSeen) -> VolumeBuild {
+    super::build::volume("web-0").but(|volume| *volume = seen)
 }

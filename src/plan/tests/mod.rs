@@ -5,6 +5,7 @@ mod demand_build;
 mod demand_dispatch;
 mod demand_refusals;
 mod demand_release;
+mod demand_restore;
 mod demand_writer;
 mod live;
 mod live_life;

@@ -21,6 +21,9 @@ fn demand_subject(action: &DemandAction) -> Option<&ObjectKey> {
         | DemandAction::Assign { volume, .. }
         | DemandAction::Unassign { volume, .. }
         | DemandAction::Free { volume, .. }
+        | DemandAction::Restore { volume, .. }
+        | DemandAction::Restored { volume, .. }
+        | DemandAction::GiveUp { volume, .. }
         | DemandAction::Discard { volume, .. } => Some(volume),
         // Making a PersistentVolume does not write to the volume.
         DemandAction::CreatePv { .. }

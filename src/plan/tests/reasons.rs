@@ -81,7 +81,8 @@ const OF_OPERATIONS: [Reason; 7] = [
 ];
 
 /// Reasons of events that only the execution of an action gives.
-const OF_EXECUTION: [Reason; 13] = [
+const OF_EXECUTION: [Reason; 14] = [
+    Reason::NotRecycled,
     Reason::SourceAssigned,
     Reason::Ec2Unreadable,
     Reason::SnapshotDeleted,

@@ -14,7 +14,7 @@ fn phase_of(volume: VolumeBuild) -> Phase {
 fn the_phase_says_where_a_volume_is() {
     let ready = || volume("web-0").ready();
     let attached_elsewhere = ready().but(|volume| volume.cloud.as_mut().unwrap().attachments = vec![attachment()]);
-    let cases = [
+    let cases = vec![
         (volume("web-0"), Phase::Pending),
         (volume("web-0").cloud(VolumeState::Creating), Phase::Creating),
         (volume("web-0").cloud(VolumeState::Unknown), Phase::Creating),

@@ -64,6 +64,9 @@ fn demand_word(action: &DemandAction) -> String {
             let unless = unless_pv.as_ref().map_or_else(String::new, |name| format!(" unless {name}"));
             format!("free {}{unless}{}", volume.name, if *retire { " and retire it" } else { "" })
         }
+        DemandAction::Restore { volume, id, .. } => format!("restore {} by {id}", volume.name),
+        DemandAction::Restored { volume, mended, .. } => format!("{} is restored, {mended} mended", volume.name),
+        DemandAction::GiveUp { volume, why, .. } => format!("give {} up: {why}", volume.name),
         DemandAction::Discard { volume, .. } => format!("discard {}", volume.name),
         DemandAction::DeletePv(name) => format!("delete {name}"),
         DemandAction::Reschedule(claim) => format!("reschedule {}", claim.name),
