@@ -18,6 +18,17 @@ use super::stores::Stores;
 /// How many objects' last words are remembered; forgetting them costs a repeated event each.
 const MOST_TOPICS: usize = 10_000;
 
+/// What of an object an event speaks of. The events of two parts are never joined.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// Another object that belongs to it.
+    Object(Box<ObjectReference>),
+    /// Something of it that has a number.
+    Numbered(u64),
+}
+
 /// Clients, stores and names.
 #[derive(Clone)]
 pub struct Context<E> {
@@ -51,7 +62,15 @@ impl<E> Context<E> {
     }
 
     /// Says something about an object in an event, once until something else is said about it.
+    ///
+    /// What has the same reason within six minutes is one event, with the words of the first and a count: a pool that is
+    /// filled has one event, not a thousand. See [`Self::say_of`] where each counts.
     pub async fn say(&self, object: &ObjectReference, is_warning: bool, reason: Reason, message: &str) {
+        self.say_of(object, Part::Whole, (is_warning, reason), message).await;
+    }
+
+    /// The same, as an event of its own for each part of the object that is spoken of.
+    pub async fn say_of(&self, object: &ObjectReference, part: Part, (is_warning, reason): (bool, Reason), message: &str) {
         let words = format!("{reason} {message}");
         let topic = object.uid.clone().unwrap_or_default();
         let known = {
@@ -68,8 +87,8 @@ impl<E> Context<E> {
             type_: if is_warning { EventType::Warning } else { EventType::Normal },
             reason: reason.to_string(),
             note: Some(message.to_owned()),
-            action: reason.to_string(),
-            secondary: None,
+            action: if let Part::Numbered(number) = part { format!("{reason}-{number}") } else { reason.to_string() },
+            secondary: if let Part::Object(related) = part { Some(*related) } else { None },
         };
         if let Err(error) = self.recorder.publish(&event, object).await {
             debug!(%error, "an event was not written");

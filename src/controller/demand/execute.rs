@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 use tracing::info;
 
@@ -16,7 +16,7 @@ use crate::api::VerifySpec;
 use crate::api::keys::{
     ANNOTATION_PROVISIONED_BY, ANNOTATION_SELECTED_NODE, ATTRIBUTE_POOL_VOLUME, FINALIZER_RELEASE, GROUP, LABEL_NODE, LABEL_ZONE,
 };
-use crate::controller::context::Context;
+use crate::controller::context::{Context, Part};
 use crate::controller::error::Error;
 use crate::controller::supply::pool_volume;
 use crate::controller::volume_write::edit_spec;
@@ -155,7 +155,8 @@ async fn give_up<E>(context: &Context<E>, key: &ObjectKey, judged: &str, why: &s
     let pool = context.stores.pools.get(&ObjectRef::new(&volume.spec.pool_ref.name).within(&key.namespace));
     if let (Outcome::Done, Some(pool)) = (outcome, pool) {
         let message = format!("{} was released, and is deleted instead of being claimed again: {why}", key.name);
-        context.say(&Context::<E>::reference(&pool), true, Reason::NotRecycled, &message).await;
+        let part = Part::Object(Box::new(volume.object_ref(&())));
+        context.say_of(&Context::<E>::reference(&pool), part, (true, Reason::NotRecycled), &message).await;
     }
     Ok(outcome)
 }
@@ -170,7 +171,8 @@ async fn tell_release<E>(context: &Context<E>, key: &ObjectKey, retire: bool) {
     } else {
         (Reason::Recycled, format!("{} was released and is ready again", key.name))
     };
-    context.say(&Context::<E>::reference(&pool), false, reason, &message).await;
+    let part = Part::Object(Box::new(volume.object_ref(&())));
+    context.say_of(&Context::<E>::reference(&pool), part, (false, reason), &message).await;
 }
 
 async fn create_pv<E>(context: &Context<E>, action: &DemandAction) -> Result<Outcome, Error> {

@@ -8,7 +8,7 @@ use tracing::info;
 
 use crate::api::keys::{ANNOTATION_REQUESTED_BY, LABEL_NODE, MANAGER_CONTROLLER};
 use crate::api::{PathOperation, VerifySpec};
-use crate::controller::context::Context;
+use crate::controller::context::{Context, Part};
 use crate::controller::error::Error;
 use crate::controller::volume_write::edit_spec;
 use crate::domain::{ObjectKey, OperationPhase, Reason};
@@ -85,7 +85,8 @@ async fn tell<E>(context: &Context<E>, operation: &PathOperation, report: &Opera
     let Some(pool) = context.stores.pools.get(&ObjectRef::new(&pool.name).within(&pool.namespace)) else { return };
     let by = who(context, operation).await;
     let words = format!("PathOperation {name}, {} of {path}, asked for by {by}: {message}", spec.operation.as_str());
-    context.say(&Context::<E>::reference(&pool), is_warning, reason, &words).await;
+    let part = Part::Object(Box::new(operation.object_ref(&())));
+    context.say_of(&Context::<E>::reference(&pool), part, (is_warning, reason), &words).await;
 }
 
 /// The user that a policy has vouched for, or the program that made the object, as far as the API server knows.

@@ -7,7 +7,7 @@ use tracing::info;
 use crate::api::keys::MANAGER_CONTROLLER;
 use crate::api::volume_pool::{CheckpointOrder, SnapshotIntent};
 use crate::api::{VolumePool, VolumePoolStatus};
-use crate::controller::context::Context;
+use crate::controller::context::{Context, Part};
 use crate::controller::error::Error;
 use crate::controller::parse;
 use crate::controller::volume_write::edit_spec;
@@ -83,7 +83,8 @@ pub(super) async fn create<E: Ec2>(
     let snapshot = made?;
     info!(pool = %parse::key_of(pool), snapshot_id = %snapshot.id, volume_id = %volume, generation, "asked for a snapshot");
     let message = format!("asked for snapshot {} of {volume}, generation {generation}{}", snapshot.id, words(held));
-    context.say(&Context::<E>::reference(pool), false, Reason::SnapshotCreated, &message).await;
+    let part = Part::Numbered(generation);
+    context.say_of(&Context::<E>::reference(pool), part, (false, Reason::SnapshotCreated), &message).await;
     Ok(Outcome::Done)
 }
 
