@@ -104,12 +104,20 @@ pub fn offer(pool: &VolumePool) -> Offer {
         zones: if wanted_zones.is_empty() { kept_zones } else { wanted_zones },
         access: spec.claims.access,
         reclaim: spec.claims.reclaim_policy,
-        restores: spec.sync.mode == SyncMode::Live && spec.sync.exclude.is_empty() && spec.sync.preserve_on_copies.is_empty(),
+        restores: restores(pool),
         makes_on_demand: spec.claims.when_empty == WhenEmpty::Create,
         namespaces: spec.claims.namespaces.match_names.clone(),
         origin: fixed.filter(|_| is_true(&status, Condition::SourceReady)).or(stocked),
         is_closed: spec.paused || pool.metadata.deletion_timestamp.is_some(),
     }
+}
+
+/// Whether all that pods write to a volume can be found and mended. The source of a pool that is being deleted is published no
+/// more, so that nobody would answer.
+fn restores(pool: &VolumePool) -> bool {
+    let sync = &pool.spec.sync;
+    let leaves_nothing_out = sync.exclude.is_empty() && sync.preserve_on_copies.is_empty();
+    sync.mode == SyncMode::Live && leaves_nothing_out && pool.metadata.deletion_timestamp.is_none()
 }
 
 fn is_true(status: &VolumePoolStatus, condition: Condition) -> bool {
@@ -178,4 +186,26 @@ pub fn volume_seen(volume: &PoolVolume, cloud: Option<CloudVolume>, initialized:
 /// Now, for everything that is decided or published.
 pub fn now() -> Timestamp {
     Timestamp::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_volumes_are_restored_only_where_everything_is_compared_and_somebody_answers() {
+        let pool = |sync: serde_json::Value| {
+            let spec = serde_json::json!({"source": {"volumeID": "vol-0123456789abcdef0"}, "sync": sync});
+            VolumePool::new("web", serde_json::from_value(spec).expect("a spec"))
+        };
+        let live = || pool(serde_json::json!({"mode": "Live"}));
+        assert!(offer(&live()).restores);
+        assert!(!offer(&pool(serde_json::json!({}))).restores);
+        for left_out in ["exclude", "preserveOnCopies"] {
+            assert!(!offer(&pool(serde_json::json!({"mode": "Live", left_out: ["cache/**"]}))).restores, "{left_out}");
+        }
+        let mut deleted = live();
+        deleted.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+        assert!(!offer(&deleted).restores);
+    }
 }

@@ -35,7 +35,7 @@ fn copies_in_use_follow_their_source_through_edits_and_kills() {
 }
 
 /// Certificates for all agents, and agents that use them.
-async fn trust_each_other(stage: &Stage) -> Result<()> {
+pub(super) async fn trust_each_other(stage: &Stage) -> Result<()> {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
@@ -62,24 +62,24 @@ async fn trust_each_other(stage: &Stage) -> Result<()> {
         .map(drop)
 }
 
-async fn patch(stage: &Stage, kind: &str, more: &[&str], patch: &str) -> Result<()> {
+pub(super) async fn patch(stage: &Stage, kind: &str, more: &[&str], patch: &str) -> Result<()> {
     let arguments = [&["--namespace", SHOP, "patch", kind, "--type=merge", "--patch", patch][..], more].concat();
     stage.cluster.kubectl(&arguments).await.map(drop)
 }
 
 /// The pool of the example, live.
-async fn apply_live_pool(stage: &Stage) -> Result<()> {
+pub(super) async fn apply_live_pool(stage: &Stage) -> Result<()> {
     apply_pool(stage).await?;
     patch(stage, "vp/web", &[], r#"{"spec":{"sync":{"mode":"Live"}}}"#).await
 }
 
-async fn wait_for_the_source(stage: &Stage) -> Result<()> {
+pub(super) async fn wait_for_the_source(stage: &Stage) -> Result<()> {
     let condition = ["--namespace", SHOP, "wait", "vp/web", "--for=condition=InSync", "--timeout=90s"];
     stage.cluster.kubectl(&condition).await.map(drop)
 }
 
 /// The copies that pods use: names and nodes.
-async fn wait_for_copies_in_sync(stage: &Stage) -> Result<Vec<(String, String)>> {
+pub(super) async fn wait_for_copies_in_sync(stage: &Stage) -> Result<Vec<(String, String)>> {
     let line = "{range .items[?(@.spec.claimRef)]}{.metadata.name} {.spec.nodeName} {.status.node.sync.state}{\"\\n\"}{end}";
     wait::until("four copies are in sync", LIMIT, async || {
         let lines = get(stage, "pvol", line).await?;
@@ -104,12 +104,12 @@ fn base_mount(stage: &Stage, volume: &str) -> Result<PathBuf> {
     anyhow::bail!("no agent has {volume} mounted")
 }
 
-async fn mounted(stage: &Stage, volume: &str) -> Result<PathBuf> {
+pub(super) async fn mounted(stage: &Stage, volume: &str) -> Result<PathBuf> {
     wait::until(&format!("{volume} is mounted by an agent that runs"), LIMIT, async || base_mount(stage, volume).map(Some)).await
 }
 
 /// What a command prints in a pod; an error when it fails.
-async fn in_pod(stage: &Stage, pod: &str, script: &str) -> Result<String> {
+pub(super) async fn in_pod(stage: &Stage, pod: &str, script: &str) -> Result<String> {
     Ok(stage.cluster.kubectl(&["--namespace", SHOP, "exec", pod, "--", "sh", "-c", script]).await?.trim().to_owned())
 }
 
@@ -147,19 +147,18 @@ async fn the_public_file_tells_the_generation(stage: &Stage, pods: &[String]) ->
     Ok(())
 }
 
-/// Makes an operation, has it done at the source, and returns what its agent noted.
+/// Makes an operation, waits for its end, and returns what the agent of the source noted.
 async fn operate(stage: &Stage, name: &str, spec: &str) -> Result<serde_json::Value> {
-    let node = get(stage, "pvol/web-source", "{.spec.nodeName}").await?.concat();
     let operation = format!(
-        "apiVersion: volumedispatcher.io/v1alpha1\nkind: PathOperation\nmetadata: {{name: {name}, namespace: {SHOP}, labels: \
-         {{volumedispatcher.io/node: {node}}}}}\nspec: {{poolRef: {{name: web}}, {spec}}}\n"
+        "apiVersion: volumedispatcher.io/v1alpha1\nkind: PathOperation\nmetadata: {{name: {name}, namespace: {SHOP}}}\n\
+         spec: {{poolRef: {{name: web}}, {spec}}}\n"
     );
     apply(stage, &operation).await?;
     let kind = format!("pathop/{name}");
-    patch(stage, &kind, &["--subresource=status"], r#"{"status":{"phase":"Running"}}"#).await?;
-    wait::until(&format!("{name} is done at the source"), LIMIT, async || {
-        let text = get(stage, &kind, "{.status.source}").await?.concat();
-        if text.is_empty() { Ok(None) } else { Ok(Some(serde_json::from_str(&text)?)) }
+    wait::until(&format!("{name} has ended"), LIMIT, async || {
+        let phase = get(stage, &kind, "{.status.phase}").await?.concat();
+        ensure!(["Complete", "Failed"].contains(&phase.as_str()), "it is {phase:?}");
+        Ok(Some(serde_json::from_str(&get(stage, &kind, "{.status.source}").await?.concat())?))
     })
     .await
 }

@@ -4,6 +4,7 @@ mod growth;
 mod kills;
 mod leader;
 mod live;
+mod operations;
 mod refusals;
 mod story;
 mod supply;
