@@ -112,9 +112,6 @@ pub struct AgentArgs {
     /// The address by which other nodes reach this agent. Default: none, it publishes nothing.
     #[arg(long, env = "POD_IP")]
     pub pod_ip: Option<IpAddr>,
-    /// The folder with tls.crt, tls.key and ca.crt of the agents. Default: none, nothing is published or followed.
-    #[arg(long, env = "SYNC_TLS_DIR")]
-    pub sync_tls_dir: Option<PathBuf>,
 }
 
 /// Arguments of `explain`.
@@ -200,7 +197,7 @@ impl AgentArgs {
             devices: DeviceTree { dev: self.dev_dir.clone(), sys: self.sys_dir.clone() },
             cluster: self.ec2.cluster_name.clone(),
             admin_address: self.admin_address,
-            sync: SyncSettings { listen: self.sync_address, advertised: self.pod_ip, tls: self.sync_tls_dir.clone() },
+            sync: SyncSettings { listen: self.sync_address, advertised: self.pod_ip },
         }
     }
 }

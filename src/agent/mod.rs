@@ -8,6 +8,7 @@
 mod attach;
 mod csi;
 mod device;
+mod identity;
 mod live;
 mod mount;
 mod place;
@@ -27,6 +28,7 @@ use kube::{Api, Client};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::info;
+use treesync::wire::TlsMaterial;
 
 use crate::admin::Admin;
 use crate::api::keys::{LABEL_NODE, LABEL_ROLE, ROLE_SOURCE};
@@ -69,7 +71,9 @@ pub async fn run<E: Ec2>(client: Client, ec2: E, place: Place, settings: Setting
     let admin = Admin::serve(settings.admin_address, metrics.clone()).await?;
     let wake = Arc::new(Notify::new());
     let mut tasks = JoinSet::new();
-    let watched = watch(&mut tasks, &client, &settings, &wake);
+    let (newest, identity) = tokio::sync::watch::channel(None);
+    identity::keep(&mut tasks, &client, &settings.node, newest);
+    let watched = watch(&mut tasks, &client, &settings, &wake, identity.clone());
     let mut shutdown = Shutdown::listen()?;
     tokio::select! {
         ready = listed(&watched) => ready.context("a watch ended before it had listed everything")?,
@@ -83,7 +87,7 @@ pub async fn run<E: Ec2>(client: Client, ec2: E, place: Place, settings: Setting
     pool_node::register(&agent).await?;
     csi::serve(&agent, &mut tasks)?;
     tasks.spawn(reconcile::run(agent.clone()));
-    tasks.spawn(pool_node::run(agent));
+    tasks.spawn(pool_node::run(agent, identity));
     tokio::select! {
         () = shutdown.requested() => {
             let is_in_order = tokio::time::timeout(STOP_WITHIN, live.stop()).await.is_ok();
@@ -95,7 +99,13 @@ pub async fn run<E: Ec2>(client: Client, ec2: E, place: Place, settings: Setting
 }
 
 /// Watches the volumes of this node, the sources of all pools, and all operations.
-fn watch(tasks: &mut JoinSet<()>, client: &Client, settings: &Settings, wake: &Arc<Notify>) -> Watched {
+fn watch(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    settings: &Settings,
+    wake: &Arc<Notify>,
+    identity: tokio::sync::watch::Receiver<Option<TlsMaterial>>,
+) -> Watched {
     let (sources_changed, orders_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let mine = watcher::Config::default().labels(&format!("{LABEL_NODE}={}", settings.node));
     let of_sources = watcher::Config::default().labels(&format!("{LABEL_ROLE}={ROLE_SOURCE}"));
@@ -105,6 +115,7 @@ fn watch(tasks: &mut JoinSet<()>, client: &Client, settings: &Settings, wake: &A
         // A volume is mounted in another way once its pool has a source.
         sources: reflect(tasks, Api::all(client.clone()), of_sources, wakers(&[wake, &sources_changed])),
         operations: reflect(tasks, Api::all(client.clone()), watcher::Config::default(), wakers(&[&orders_changed])),
+        identity,
         sources_changed,
         orders_changed,
     }

@@ -7,7 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
+use tokio::sync::watch;
 use tracing::{info, warn};
+use treesync::wire::TlsMaterial;
 
 use super::Place;
 use super::state::Agent;
@@ -41,12 +43,13 @@ pub(super) async fn register<E>(agent: &Agent<E>) -> anyhow::Result<()> {
 }
 
 /// Writes the status whenever it changed.
-pub(super) async fn run<E>(agent: Agent<E>) {
+pub(super) async fn run<E>(agent: Agent<E>, mut identity: watch::Receiver<Option<TlsMaterial>>) {
     let api: Api<PoolNode> = Api::all(agent.client.clone());
     let mut requested = agent.requested();
     let mut written: Option<PoolNodeStatus> = None;
     loop {
-        let status = status(&agent, &requested.borrow_and_update());
+        let can_publish = identity.borrow_and_update().is_some();
+        let status = status(&agent, &requested.borrow_and_update(), can_publish);
         if written.as_ref() != Some(&status) {
             let document = json!({"apiVersion": format!("{GROUP}/v1alpha1"), "kind": "PoolNode", "metadata": {"name": agent.settings.node.as_str()}, "status": &status});
             match api.patch_status(agent.settings.node.as_str(), &PatchParams::apply(MANAGER_AGENT).force(), &Patch::Apply(&document)).await
@@ -63,12 +66,13 @@ pub(super) async fn run<E>(agent: Agent<E>) {
         }
         tokio::select! {
             changed = requested.changed() => if changed.is_err() { return },
+            changed = identity.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(REFRESH) => {}
         }
     }
 }
 
-fn status<E>(agent: &Agent<E>, requested: &BTreeMap<VolumeId, usize>) -> PoolNodeStatus {
+fn status<E>(agent: &Agent<E>, requested: &BTreeMap<VolumeId, usize>, can_publish: bool) -> PoolNodeStatus {
     let attached = agent.volumes.state().iter().filter(|volume| is_attached(agent, volume)).count();
     PoolNodeStatus {
         instance_id: agent.place.instance.to_string(),
@@ -76,7 +80,7 @@ fn status<E>(agent: &Agent<E>, requested: &BTreeMap<VolumeId, usize>) -> PoolNod
         attach_limit: agent.place.attach_limit,
         attached: u32::try_from(attached).unwrap_or(u32::MAX),
         requested: requested.keys().map(ToString::to_string).collect(),
-        sync_address: agent.settings.sync.advertised().map(|address| address.to_string()),
+        sync_address: agent.settings.sync.advertised().filter(|_| can_publish).map(|address| address.to_string()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }

@@ -43,7 +43,7 @@ pub struct PoolNodeStatus {
     /// EBS volumes that pods on this node wait for while another node holds them.
     #[serde(default)]
     pub requested: Vec<String>,
-    /// Where the agent publishes sources to other agents, as address and port. Default: it does not listen.
+    /// Where the agent publishes sources to other agents, as address and port. Default: it has no certificate yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync_address: Option<String>,
     /// Version of the agent.

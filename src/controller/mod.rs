@@ -2,6 +2,7 @@
 
 pub mod admission;
 mod backoff;
+mod certificates;
 mod collect;
 mod context;
 mod demand;
@@ -46,7 +47,7 @@ const LEASE_NAME: &str = "volume-dispatcher-controller";
 pub struct Settings {
     /// The cluster whose tag our EC2 resources carry; no two clusters of an account may share it.
     pub cluster: String,
-    /// The namespace of the Lease.
+    /// The namespace of the Lease, of the authorities and of the agents.
     pub namespace: String,
     /// The name of this replica, unique among them.
     pub identity: String,
@@ -66,6 +67,7 @@ pub async fn run<E: Ec2>(ec2: E, gate: Gate, settings: Settings) -> anyhow::Resu
     let wake = Wake::default();
     let mut tasks = JoinSet::new();
     let stores = Stores::watch(&client, &mut tasks, &wake);
+    let requests = certificates::Requests::watch(&mut tasks, &client);
     let mut shutdown = Shutdown::listen()?;
     tokio::select! {
         ready = stores.ready() => ready?,
@@ -90,6 +92,8 @@ pub async fn run<E: Ec2>(ec2: E, gate: Gate, settings: Settings) -> anyhow::Resu
         () = elector.acquire() => {}
         () = shutdown.requested() => return Ok(()),
     }
+    let (writer, namespace) = (context.client.clone(), settings.namespace.clone());
+    tasks.spawn(certificates::run(writer, namespace, context.metrics.clone(), requests));
     lead(&mut tasks, context, wake);
     tokio::select! {
         () = shutdown.requested() => {

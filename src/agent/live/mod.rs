@@ -29,11 +29,12 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use treesync::apply::{MarkerState, read_marker};
 use treesync::tree::Root;
+use treesync::wire::TlsMaterial;
 
 use super::report::Reporter;
 use crate::api::{PathOperation, PoolVolume, Role};
@@ -54,6 +55,8 @@ pub(super) struct Watched {
     pub(super) sources: Store<PoolVolume>,
     /// All operations.
     pub(super) operations: Store<PathOperation>,
+    /// The certificate of this agent, once it has one.
+    pub(super) identity: watch::Receiver<Option<TlsMaterial>>,
     /// Notified when sources change.
     pub(super) sources_changed: Arc<Notify>,
     /// Notified when orders may have changed.
@@ -80,7 +83,8 @@ impl Live {
     ) -> Self {
         let spool = state.join("spool");
         let (board, client, publishers) = (Board::default(), reporter.client.clone(), Arc::default());
-        let scene = Scene { board, client, node: node.clone(), settings, spool, metrics, publishers };
+        let identity = watched.identity;
+        let scene = Scene { board, client, node: node.clone(), settings, identity, spool, metrics, publishers };
         let (commands, orders) = mpsc::unbounded_channel();
         let live = Self { board: scene.board.clone(), sources: watched.sources.clone(), commands };
         tasks.spawn(crew::run(scene.clone(), watched.sources, watched.sources_changed, orders));

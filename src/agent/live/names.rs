@@ -4,13 +4,8 @@ use std::collections::BTreeSet;
 
 use treesync::wire::Call;
 
-/// What stands behind the node's name in the name of its agent.
-const SUFFIX: &str = ".agent.volumedispatcher.io";
-
-/// The name of the agent of a node, in its certificate: what its peers ask for.
-pub(super) fn server_name(node: &str) -> String {
-    format!("{node}{SUFFIX}")
-}
+pub(super) use crate::k8s::certificates::agent_name as server_name;
+use crate::k8s::certificates::node_of;
 
 /// Whether a peer with these names in its certificate may ask something of the source of a pool; if not, why, in words for
 /// both logs. `holders` are the nodes that have volumes of the pool.
@@ -18,7 +13,7 @@ pub(super) fn may_ask(names: &[String], pool: &str, holders: &BTreeSet<String>, 
     if !matches!(call, Call::Follow | Call::Status) {
         return Err("changes are ordered by a PathOperation, not by agents".to_owned());
     }
-    let nodes: Vec<&str> = names.iter().filter_map(|name| name.strip_suffix(SUFFIX)).collect();
+    let nodes: Vec<&str> = names.iter().filter_map(|name| node_of(name)).collect();
     if nodes.iter().any(|node| holders.contains(*node)) {
         return Ok(());
     }

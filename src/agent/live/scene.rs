@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use kube::Client;
+use tokio::sync::watch;
 use treesync::publish::Publisher;
-use treesync::wire::{TlsFiles, TlsSource};
+use treesync::wire::{TlsMaterial, TlsSource};
 
 use super::board::Board;
 use crate::domain::{NodeName, ObjectKey};
@@ -20,15 +21,12 @@ pub struct SyncSettings {
     pub listen: SocketAddr,
     /// The address by which other nodes reach this agent.
     pub advertised: Option<IpAddr>,
-    /// The folder with tls.crt, tls.key and ca.crt. Without it nothing is published and nothing followed.
-    pub tls: Option<PathBuf>,
 }
 
 impl SyncSettings {
-    /// Where other nodes reach this agent; none when it has no certificate, or does not know its address.
+    /// Where other nodes reach this agent; none when it does not know its address.
     pub fn advertised(&self) -> Option<SocketAddr> {
-        let address = self.advertised.filter(|_| self.tls.is_some())?;
-        Some(SocketAddr::new(address, self.listen.port()))
+        Some(SocketAddr::new(self.advertised?, self.listen.port()))
     }
 }
 
@@ -39,6 +37,8 @@ pub(super) struct Scene {
     pub(super) client: Client,
     pub(super) node: NodeName,
     pub(super) settings: SyncSettings,
+    /// The certificate of this agent, once it has one.
+    pub(super) identity: watch::Receiver<Option<TlsMaterial>>,
     /// Where bytes of large files wait until all copies have them.
     pub(super) spool: PathBuf,
     pub(super) metrics: LiveMetrics,
@@ -59,9 +59,11 @@ impl Scene {
         all.insert(pool.clone(), Arc::downgrade(publisher));
     }
 
-    /// The files of this end, which are read at each connection; or what is missing.
+    /// The certificate of this end, as it is at each connection; or what is missing.
     pub(super) fn tls(&self) -> Result<TlsSource, String> {
-        let folder = self.settings.tls.as_ref().ok_or("the agent has no certificate; set agent.syncTLSSecret of the chart")?;
-        Ok(TlsFiles { certificate: folder.join("tls.crt"), key: folder.join("tls.key"), authority: folder.join("ca.crt") }.into())
+        if self.identity.borrow().is_none() {
+            return Err("the agent has no certificate yet; its log says why, and that of the controller, which signs it".to_owned());
+        }
+        Ok(TlsSource::Watched(self.identity.clone()))
     }
 }

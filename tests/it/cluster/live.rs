@@ -6,18 +6,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use demo::story::{SHOP, apply, apply_deployment, apply_pool, get, wait_for_pods, wait_for_pool};
 use demo::{Filesystem, Stage, wait};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use super::{LIMIT, kill, on_a_stage, processes};
 
-const PRODUCT: &str = "volume-dispatcher";
 /// Where agents mount volumes, in their containers as on their nodes.
 const VOLUMES: &str = "var/lib/volume-dispatcher/volumes";
 
 #[test]
 fn copies_in_use_follow_their_source_through_edits_and_kills() {
     on_a_stage("live", Filesystem::Xfs, async |stage| {
-        trust_each_other(stage).await?;
         apply_live_pool(stage).await?;
         wait_for_pool(stage).await?;
         apply_deployment(stage).await?;
@@ -32,34 +29,6 @@ fn copies_in_use_follow_their_source_through_edits_and_kills() {
         rsync_finds_no_difference(stage, &copies).await?;
         everything_can_be_unmounted(stage, &copies).await
     });
-}
-
-/// Certificates for all agents, and agents that use them.
-pub(super) async fn trust_each_other(stage: &Stage) -> Result<()> {
-    let mut authority = CertificateParams::default();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
-    let key = KeyPair::generate()?;
-    let names = ["node1", "node2"].map(|node| format!("{node}.agent.volumedispatcher.io"));
-    let certificate = CertificateParams::new(names)?.signed_by(&key, &authority)?;
-    let folder = tempfile::tempdir()?;
-    let mut create = vec!["--namespace".to_owned(), PRODUCT.to_owned()];
-    create.extend(["create", "secret", "generic", "sync"].map(str::to_owned));
-    for (name, text) in [("tls.crt", certificate.pem()), ("tls.key", key.serialize_pem()), ("ca.crt", authority.pem())] {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text)?;
-        create.push(format!("--from-file={name}={}", path.display()));
-    }
-    stage.cluster.kubectl(&create.iter().map(String::as_str).collect::<Vec<_>>()).await?;
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/volume-dispatcher");
-    let chart = chart.to_str().context("the repository is in a UTF-8 folder")?;
-    let upgrade = ["upgrade", PRODUCT, chart, "--namespace", PRODUCT, "--reuse-values", "--set", "agent.syncTLSSecret=sync"];
-    stage.cluster.helm(&[&upgrade[..], &["--wait", "--timeout", "120s"]].concat()).await?;
-    stage
-        .cluster
-        .kubectl(&["--namespace", PRODUCT, "rollout", "status", "daemonset/volume-dispatcher-agent", "--timeout=90s"])
-        .await
-        .map(drop)
 }
 
 pub(super) async fn patch(stage: &Stage, kind: &str, more: &[&str], patch: &str) -> Result<()> {

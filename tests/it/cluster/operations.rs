@@ -5,7 +5,7 @@ use demo::story::{SHOP, apply, apply_deployment, get, wait_for_pods, wait_for_po
 use demo::{Filesystem, Stage, wait};
 use serde_json::Value;
 
-use super::live::{apply_live_pool, in_pod, mounted, patch, trust_each_other, wait_for_copies_in_sync, wait_for_the_source};
+use super::live::{apply_live_pool, in_pod, mounted, patch, wait_for_copies_in_sync, wait_for_the_source};
 use super::{LIMIT, on_a_stage};
 
 /// The most volumes that are ready in one zone when the written one is.
@@ -14,7 +14,6 @@ const READY: usize = 6;
 #[test]
 fn operations_reach_all_pods_and_written_volumes_come_back_clean() {
     on_a_stage("operations", Filesystem::Xfs, async |stage| {
-        trust_each_other(stage).await?;
         apply_live_pool(stage).await?;
         patch(stage, "vp/web", &[], r#"{"spec":{"claims":{"access":"ReadWrite"}}}"#).await?;
         wait_for_pool(stage).await?;
