@@ -6,6 +6,9 @@ use tokio::time::Instant;
 
 use super::progress::{Link, Progress};
 
+/// How long a source is silent before it counts as away: some heartbeats may be lost, and an agent that restarts is back sooner.
+const AWAY_AFTER: Duration = Duration::from_secs(10);
+
 /// What a pool promises to its claims.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Promise {
@@ -27,7 +30,8 @@ pub(super) fn may_publish(
     if copy.is_fresh(now, promise.max_staleness) {
         return Ok(());
     }
-    let is_alone = matches!(link, Link::Unpublished(_) | Link::Broken(_));
+    let is_silent = !copy.is_fresh(now, promise.max_staleness.max(AWAY_AFTER));
+    let is_alone = is_silent && matches!(link, Link::Unpublished(_) | Link::Broken(_));
     if promise.serves_alone && is_alone && !is_torn() {
         return Ok(());
     }
@@ -96,6 +100,17 @@ mod tests {
         assert!(may_publish(now, &copy, &Link::Untried, SERVES, || false).is_err(), "nobody has tried to reach the source");
         assert!(may_publish(now, &copy, &Link::Connected, SERVES, || false).is_err(), "the source is there");
         assert!(may_publish(now, &copy, &broken(), SERVES, || true).is_err(), "half of it is of another generation");
+    }
+
+    #[test]
+    fn a_source_that_misses_some_heartbeats_is_not_away() {
+        let start = Instant::now();
+        let mut copy = Progress::default();
+        copy.hear(Heard::InSync(at(1)));
+        copy.hear(Heard::Newest(at(1), start, Timestamp::UNIX_EPOCH));
+        let judge = |seconds| may_publish(start + Duration::from_secs(seconds), &copy, &broken(), SERVES, || false);
+        assert!(judge(6).is_err(), "its agent may have been restarted, and is back in a moment");
+        assert_eq!(judge(11), Ok(()));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(super) enum Heard {
     InSync(Position),
     /// The source is there at that instant.
     Newest(Position, Instant, Timestamp),
+    /// The source is there, and compares itself with what it knows: what it has beside is not known.
+    Scanning(Position),
     /// It could not go on; why.
     Failed(String),
 }
@@ -71,6 +73,7 @@ impl Progress {
                     self.in_sync = Some((instant, time));
                 }
             }
+            Heard::Scanning(position) => self.newest = Some(position),
             Heard::InSync(position) => {
                 (self.visible, self.durable) = (Some(position), Some(position));
                 self.problem = None;
@@ -115,6 +118,18 @@ mod tests {
 
     fn newest(generation: u64, now: Instant) -> Heard {
         Heard::Newest(at(generation), now, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn nobody_is_in_sync_with_a_source_that_compares_itself_with_its_index() {
+        let now = Instant::now();
+        let mut copy = Progress::default();
+        copy.hear(Heard::InSync(at(4)));
+        copy.hear(Heard::Scanning(at(4)));
+        assert!(!copy.is_fresh(now, LIMIT), "what was written before the source was published may be missing");
+        assert_eq!(copy.lag(), Some(0));
+        copy.hear(newest(4, now));
+        assert!(copy.is_fresh(now, LIMIT));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 use treesync::apply::CopyOptions;
 use treesync::model::{Position, Rules};
 use treesync::session::{self, Notice, Open, copy_at};
-use treesync::wire::{Address, CallError, Client, TlsSource};
+use treesync::wire::{Address, CallError, Client, Report, TlsSource};
 
 use super::progress::{Heard, Link};
 use super::public_file;
@@ -23,6 +23,8 @@ use crate::domain::{ObjectKey, VolumeId};
 
 /// How often the source is asked where it is: by this a claim knows how old its content can be at most.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// The word of a publisher whose position has all that was written.
+const FOLLOWING: &str = "following";
 /// Longer is no answer.
 const ANSWER: Duration = Duration::from_secs(3);
 
@@ -59,8 +61,9 @@ impl Session {
     fn try_start(scene: &Scene, pool: &ObjectKey, following: &Following, target: &Target) -> Result<Self, String> {
         static SESSIONS: AtomicU64 = AtomicU64::new(0);
         let rules = Rules::new(rules(&following.exclude, &following.preserve_on_copies)).map_err(|error| format!("spec.sync: {error}"))?;
-        // A volume of a pool is made of a snapshot of the source, so what it holds without a marker is to become the source's.
-        let options = CopyOptions { rules: Arc::new(rules), adopt: true, ..CopyOptions::default() };
+        // A volume of a pool is made of a snapshot of the source, so what it holds without a marker is to become the
+        // source's; where the source was published before, its index is on the volume and tells what is there already.
+        let options = CopyOptions { rules: Arc::new(rules), adopt: true, accept_clone: true, ..CopyOptions::default() };
         let copies = following.copies.iter();
         let copies: Vec<(String, Open)> = copies.map(|(id, path)| (id.to_string(), copy_at(path.clone(), options.clone()))).collect();
         let address: Address = target.address.parse().map_err(|error| format!("{error}"))?;
@@ -169,10 +172,11 @@ async fn heartbeat(scene: Scene, pool: ObjectKey, (address, server_name): (Addre
         let answer =
             answer.unwrap_or_else(|_| Err(CallError::Failed { address: address.clone(), problem: "it does not answer".to_owned() }));
         match answer {
-            Ok(position) => {
+            Ok(status) => {
                 scene.board.change(|state| {
                     state.links.insert(pool.clone(), Link::Connected);
-                    state.hear_of_source(&pool, &Heard::Newest(position, asked.0, asked.1));
+                    let heard = heard_of_source(&status, asked);
+                    state.hear_of_source(&pool, &heard);
                 });
             }
             Err(error) => {
@@ -185,17 +189,23 @@ async fn heartbeat(scene: Scene, pool: ObjectKey, (address, server_name): (Addre
     }
 }
 
+/// What an answer of the source says of the copies. While it compares itself with its index, what was written before it was
+/// published may be missing from its position, so that nobody is in sync with it.
+fn heard_of_source(status: &Report, asked: (Instant, Timestamp)) -> Heard {
+    if status.state == FOLLOWING { Heard::Newest(status.position, asked.0, asked.1) } else { Heard::Scanning(status.position) }
+}
+
 async fn ask(
     client: &mut Option<Client>,
     (address, server_name): (&Address, &str),
     pool: &ObjectKey,
     tls: &TlsSource,
-) -> Result<Position, CallError> {
+) -> Result<Report, CallError> {
     let connected = match client.take() {
         Some(client) => client,
         None => Client::connect_named(address, Some(server_name), &pool.to_string(), Some(tls)).await?,
     };
-    let position = connected.status().await?.position;
+    let status = connected.status().await?;
     *client = Some(connected);
-    Ok(position)
+    Ok(status)
 }

@@ -77,7 +77,7 @@ async fn verify(scene: &Scene, source: &SourceSeen, kept: &Kept, order: &VerifyS
     let address: Address = address.parse().map_err(|error| format!("{error}"))?;
     let tls = scene.tls()?;
     let rules = Rules::new(rules(&source.exclude, &source.preserve_on_copies)).map_err(|error| error.to_string())?;
-    let options = CopyOptions { rules: Arc::new(rules), adopt: true, ..CopyOptions::default() };
+    let options = CopyOptions { rules: Arc::new(rules), adopt: true, accept_clone: true, ..CopyOptions::default() };
     let level = match order.level {
         VerifyLevel::Metadata => Level::Metadata,
         VerifyLevel::Content => Level::Content,
