@@ -61,6 +61,18 @@ impl Account {
         Ok(id.to_owned())
     }
 
+    /// Ends an instance for ever and waits until EC2 says so.
+    pub async fn terminate(&self, instance: &str) -> Result<()> {
+        self.client.terminate_instances().instance_ids(instance).send().await?;
+        let ids = [instance.to_owned()];
+        wait::until("the instance is terminated", Duration::from_secs(30), async || {
+            let answer = self.client.describe_instances().set_instance_ids(Some(ids.to_vec())).send().await?;
+            let state = answer.reservations().first().and_then(|one| one.instances().first()?.state()?.name().cloned());
+            Ok((state == Some(aws_sdk_ec2::types::InstanceStateName::Terminated)).then_some(()))
+        })
+        .await
+    }
+
     /// Makes an empty volume and returns its id when it is available.
     pub async fn create_volume(&self, name: &str, zone: &str, size_gib: i32) -> Result<String> {
         let tags = TagSpecification::builder().resource_type(ResourceType::Volume).tags(tag("Name", name)).build();

@@ -7,6 +7,7 @@ pub mod account;
 mod control_plane;
 mod http;
 pub mod image;
+pub mod live;
 mod programs;
 pub mod shared_snapshot;
 mod source;

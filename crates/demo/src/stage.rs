@@ -101,6 +101,19 @@ impl Stage {
         Ok(())
     }
 
+    /// A node dies as an instance does: its power goes, EC2 says that it is terminated, and its Node object is deleted.
+    pub async fn lose_node(&self, node: &str) -> Result<()> {
+        let provider = self.cluster.kubectl(&["get", &format!("node/{node}"), "--output", "jsonpath={.spec.providerID}"]).await?;
+        let instance = provider.rsplit('/').next().context("a provider id has parts")?.to_owned();
+        self.cluster.power_off(node).await?;
+        self.account.terminate(&instance).await?;
+        self.cluster.kubectl(&["delete", &format!("node/{node}")]).await?;
+        // Kubernetes does it too, a minute later.
+        let pods =
+            ["delete", "pods", "--all-namespaces", "--field-selector", &format!("spec.nodeName={node}"), "--force", "--grace-period=0"];
+        self.cluster.kubectl(&pods).await.map(drop)
+    }
+
     /// The process of the simulator.
     pub fn simulator_pid(&self) -> Option<u32> {
         self.cluster.pid(SIMULATOR)

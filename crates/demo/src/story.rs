@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use local_cluster::Cluster;
 
+use crate::live;
 use crate::programs::repository;
 use crate::source::DIGEST_COMMAND;
 use crate::stage::{Report, Stage};
@@ -26,6 +27,7 @@ pub async fn tell(stage: &Stage, started: Instant, report: &Report) -> Result<()
     let pods = claim(stage, report, &mut table).await?;
     verify(stage, &pods, report, &mut table).await?;
     table.row("since the start", started.elapsed(), "from nothing to all four pods verified");
+    live::show(stage, pods, report, &mut table).await?;
     scale(stage, report, &mut table).await?;
     release(stage, report, &mut table).await?;
     stage.account.check_attachments().await?;
@@ -65,7 +67,7 @@ pub(crate) async fn apply_on(cluster: &Cluster, manifest: &str) -> Result<()> {
     cluster.kubectl(&["apply", "--filename", path]).await.map(drop)
 }
 
-fn read_example(name: &str) -> Result<String> {
+pub(crate) fn read_example(name: &str) -> Result<String> {
     let path = repository().join("examples/web").join(name);
     std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
@@ -172,6 +174,7 @@ pub async fn wait_for_counts(stage: &Stage, counts: &str) -> Result<()> {
 }
 
 async fn release(stage: &Stage, report: &Report, table: &mut Table) -> Result<()> {
+    stage.cluster.kubectl(&["--namespace", SHOP, "delete", "pod/editor", "persistentvolumeclaim/editor"]).await?;
     report("deleting the Deployment: its volumes come back (reclaimPolicy Recycle), and what is too much goes away");
     let started = Instant::now();
     stage.cluster.kubectl(&["--namespace", SHOP, "delete", "deployment/web"]).await?;

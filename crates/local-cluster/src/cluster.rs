@@ -23,7 +23,7 @@ use crate::render::Node;
 use crate::spec::{ClusterSpec, NodeSpec};
 use crate::startup::{import_image, mount_namespace};
 use crate::teardown::{self, Logs, leftovers, tear_down};
-use crate::{api, network, packages, tools};
+use crate::{api, network, packages, power, tools};
 
 /// How long [`Cluster::stop`] waits before it kills.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -203,6 +203,18 @@ impl Cluster {
         command.arg(format!("--net={}", self.layout.netns().display())).arg("--").arg(program.as_ref());
         command.env("PATH", PATH);
         Ok(command)
+    }
+
+    /// Ends the node `node` as a loss of power does: kubelet, containerd and all pods are killed, its mounts vanish. Its
+    /// Node object stays, as it does when a machine dies. It does not come back.
+    ///
+    /// # Errors
+    /// When there is no such node, or a process does not end within 20 seconds.
+    pub async fn power_off(&self, node: &str) -> Result<()> {
+        let index = self.nodes().iter().position(|spec| spec.name == node);
+        let index = index.with_context(|| format!("the cluster has no node {node:?}"))?;
+        let (layout, spec) = (self.layout.clone(), self.nodes()[index].clone());
+        tokio::task::spawn_blocking(move || power::cut(&Node { layout: &layout, index, spec: &spec })).await?
     }
 
     /// Imports the images of the docker-archive `archive` into every node.

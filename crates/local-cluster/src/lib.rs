@@ -16,6 +16,7 @@ mod mounts;
 mod network;
 mod packages;
 mod pki;
+mod power;
 mod processes;
 mod progress;
 mod record;

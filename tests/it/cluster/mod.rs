@@ -30,7 +30,12 @@ fn on_a_stage(name: &str, filesystem: Filesystem, test: impl AsyncFnOnce(&Stage)
 
 /// The same with a number of controllers.
 fn on_a_stage_of(controllers: u32, name: &str, filesystem: Filesystem, test: impl AsyncFnOnce(&Stage) -> Result<()>) {
-    as_root(name, async || run(controllers, name, filesystem, test).await);
+    as_root(name, async || run(controllers, TWO_ZONES, name, filesystem, test).await);
+}
+
+/// The same with a node in each of the zones.
+fn on_nodes_in(zones: &'static [&'static str], name: &str, filesystem: Filesystem, test: impl AsyncFnOnce(&Stage) -> Result<()>) {
+    as_root(name, async || run(1, zones, name, filesystem, test).await);
 }
 
 /// Runs a test that needs root, alone on the machine as far as we can tell.
@@ -52,9 +57,15 @@ pub(crate) fn as_root(name: &str, test: impl AsyncFnOnce() -> Result<()>) {
     }
 }
 
-async fn run(controllers: u32, name: &str, filesystem: Filesystem, test: impl AsyncFnOnce(&Stage) -> Result<()>) -> Result<()> {
+async fn run(
+    controllers: u32,
+    zones: &'static [&'static str],
+    name: &str,
+    filesystem: Filesystem,
+    test: impl AsyncFnOnce(&Stage) -> Result<()>,
+) -> Result<()> {
     let report: Report = Arc::new(|line: &str| println!("{line}"));
-    let script = Script { state: state_folder(), content: Content::Small, filesystem, zones: TWO_ZONES, controllers, keep: false };
+    let script = Script { state: state_folder(), content: Content::Small, filesystem, zones, controllers, keep: false };
     let folder = script.state.clone();
     let stage = match Stage::set(script, report.clone()).await {
         Ok(stage) => stage,

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use demo::story::{self, SHOP};
-use demo::{Filesystem, Report, Stage, wait};
+use demo::{Filesystem, Report, Stage, WITH_A_SPARE, wait};
 
-use super::{LIMIT, on_a_stage};
+use super::{LIMIT, on_nodes_in};
 
 #[test]
 fn pods_on_two_nodes_read_the_content_of_the_source_from_volumes_of_their_own() {
-    on_a_stage("story", Filesystem::Xfs, async |stage| {
+    on_nodes_in(WITH_A_SPARE, "story", Filesystem::Xfs, async |stage| {
         let report: Report = Arc::new(|line: &str| println!("{line}"));
         story::tell(stage, Instant::now(), &report).await?;
         a_deleted_pool_leaves_nothing_in_ec2(stage).await?;
