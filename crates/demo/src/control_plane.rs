@@ -174,11 +174,18 @@ impl ControlPlane {
 
     /// The admin's file with a token of the service account in place of the admin's key.
     async fn kubeconfig(&self) -> Result<PathBuf> {
-        let account = "volume-dispatcher-controller";
-        let token = self.cluster.kubectl(&["--namespace", NAMESPACE, "create", "token", account, "--duration=2h"]).await?;
+        self.kubeconfig_of("volume-dispatcher-controller", None).await
+    }
+
+    /// A kubeconfig with a token of a service account of the product, bound to a node as the token of a pod is.
+    pub async fn kubeconfig_of(&self, account: &str, node: Option<&str>) -> Result<PathBuf> {
+        let bound = node.map(|node| ["--bound-object-kind=Node".to_owned(), format!("--bound-object-name={node}")]);
+        let mut create = vec!["--namespace", NAMESPACE, "create", "token", account, "--duration=2h"];
+        create.extend(bound.iter().flatten().map(String::as_str));
+        let token = self.cluster.kubectl(&create).await?;
         let mut config: Value = serde_json::from_slice(&std::fs::read(self.cluster.kubeconfig())?)?;
         config["users"][0]["user"] = json!({"token": token.trim()});
-        let path = self.cluster.state().join("controller.kubeconfig");
+        let path = self.cluster.state().join(format!("{account}-{}.kubeconfig", node.unwrap_or("unbound")));
         std::fs::write(&path, config.to_string())?;
         Ok(path)
     }

@@ -1,6 +1,7 @@
 //! Talks to the cluster's API server from outside of its network namespace, and judges whether all of it is ready.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -26,10 +27,14 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client with the admin's rights that reaches the API server at `address`.
 pub(crate) async fn client(layout: &Layout, address: SocketAddr) -> Result<kube::Client> {
+    client_of(&layout.kubeconfig(ADMIN), address).await
+}
+
+/// The same with another kubeconfig.
+pub(crate) async fn client_of(path: &Path, address: SocketAddr) -> Result<kube::Client> {
     // Several libraries of one process may each install this; the first one wins and all are the same.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let path = layout.kubeconfig(ADMIN);
-    let file = Kubeconfig::read_from(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let file = Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
     config.cluster_url = format!("https://{address}").parse()?;
     config.proxy_url = None;

@@ -136,6 +136,12 @@ impl Cluster {
         api::client(&self.layout, address).await
     }
 
+    /// A client with the rights of another kubeconfig for this cluster.
+    pub async fn client_of(&self, kubeconfig: &Path) -> Result<kube::Client> {
+        let address = self.forward(network::api_address())?;
+        api::client_of(kubeconfig, address).await
+    }
+
     /// A loopback address outside of the network namespace that leads to `target` inside it, as long as this handle
     /// lives. Asking again for the same target gives the same address.
     pub fn forward(&self, target: SocketAddr) -> Result<SocketAddr> {

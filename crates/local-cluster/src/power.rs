@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +11,7 @@ use rustix::process::Signal;
 
 use crate::cgroups::Cgroups;
 use crate::identity::{Identity, all_pids};
+use crate::layout::Layout;
 use crate::processes;
 use crate::render::Node;
 use crate::startup::mount_namespace;
@@ -21,6 +22,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Kills everything of a node until nothing is left, blocking the thread. A node that is off already is no error.
 pub(crate) fn cut(node: &Node<'_>) -> Result<()> {
+    // Noted first: what is off on purpose is not broken.
+    let path = off_note(node.layout, &node.spec.name);
+    fs::write(&path, "").with_context(|| format!("cannot write {}", path.display()))?;
     let namespace = mount_namespace(node).ok().and_then(|path| inode(&path));
     let deadline = Instant::now() + TIMEOUT;
     loop {
@@ -35,6 +39,15 @@ pub(crate) fn cut(node: &Node<'_>) -> Result<()> {
         left.iter().try_for_each(|identity| identity.signal(Signal::KILL))?;
         std::thread::sleep(POLL_INTERVAL);
     }
+}
+
+/// Whether the power of a node was cut.
+pub(crate) fn is_off(layout: &Layout, node: &str) -> bool {
+    off_note(layout, node).exists()
+}
+
+fn off_note(layout: &Layout, node: &str) -> PathBuf {
+    layout.processes().join(format!("{node}.off"))
 }
 
 /// What was started for the node, what its pods run, and what else lives in its mount namespace.

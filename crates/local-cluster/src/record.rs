@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::layout::Layout;
-use crate::processes;
 use crate::spec::ClusterSpec;
+use crate::{power, processes};
 
 /// What the file `cluster.json` of the state folder holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,7 +32,8 @@ impl Record {
 pub(crate) fn stopped_components(layout: &Layout, spec: &ClusterSpec) -> Vec<String> {
     let fixed = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"];
     let fixed = if spec.nodes.is_empty() { &fixed[..3] } else { &fixed[..] };
-    let of_nodes = spec.nodes.iter().flat_map(|node| ["containerd", "kubelet"].map(|name| format!("{name}-{}", node.name)));
+    let on = spec.nodes.iter().filter(|node| !power::is_off(layout, &node.name));
+    let of_nodes = on.flat_map(|node| ["containerd", "kubelet"].map(|name| format!("{name}-{}", node.name)));
     let all = fixed.iter().map(|name| (*name).to_owned()).chain(of_nodes);
     all.filter(|name| processes::running(layout, name).is_none()).collect()
 }

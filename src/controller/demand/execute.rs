@@ -12,10 +12,10 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 use tracing::info;
 
-use crate::api::VerifySpec;
 use crate::api::keys::{
     ANNOTATION_PROVISIONED_BY, ANNOTATION_SELECTED_NODE, ATTRIBUTE_POOL_VOLUME, FINALIZER_RELEASE, GROUP, LABEL_NODE, LABEL_ZONE,
 };
+use crate::api::{Role, VerifySpec};
 use crate::controller::context::{Context, Part};
 use crate::controller::error::Error;
 use crate::controller::supply::pool_volume;
@@ -104,7 +104,9 @@ async fn reserve<E>(
         let claim_key = ObjectKey::new(&claim.namespace, &claim.name);
         let place = node.map(|node| format!(" on node {node}")).unwrap_or_default();
         info!(claim = %claim_key, volume = %volume, "dispatched");
-        let message = format!("got the ready volume {}{place}", volume.name);
+        let is_source = context.stores.volume(volume).is_some_and(|seen| seen.spec.role == Role::Source);
+        let what = if is_source { "source" } else { "ready volume" };
+        let message = format!("got the {what} {}{place}", volume.name);
         context.say(&Context::<E>::claim_reference(&claim_key, &claim.uid), false, Reason::Dispatched, &message).await;
     }
     Ok(outcome)
@@ -166,6 +168,10 @@ async fn tell_release<E>(context: &Context<E>, key: &ObjectKey, retire: bool) {
     let Some(volume) = context.stores.volume(key).filter(|volume| volume.metadata.deletion_timestamp.is_none()) else { return };
     let pool = context.stores.pools.get(&ObjectRef::new(&volume.spec.pool_ref.name).within(&key.namespace));
     let Some(pool) = pool else { return };
+    if volume.spec.role == Role::Source {
+        // It was never the pool's to hand out, and stays where it is.
+        return;
+    }
     let (reason, message) = if retire {
         (Reason::Retained, format!("{} was released and is kept; delete the PoolVolume to delete its EBS volume", key.name))
     } else {

@@ -1,5 +1,6 @@
 //! The controller, as the process that it is, on a real API server and a simulated EC2 without disks: for what needs no pod.
 
+mod certificates;
 mod deletion;
 mod loss;
 mod operations;
