@@ -20,7 +20,7 @@ fn copies_in_use_follow_their_source_through_edits_and_kills() {
         apply_deployment(stage).await?;
         let pods = wait_for_pods(stage).await?;
         wait_for_the_source(stage).await?;
-        let copies = wait_for_copies_in_sync(stage).await?;
+        let copies = wait_for_copies_in_sync(stage, 4).await?;
         an_edit_is_seen_in_all_pods(stage, &pods).await?;
         the_public_file_tells_the_generation(stage, &pods).await?;
         a_path_is_pushed_and_deleted(stage, &pods).await?;
@@ -48,13 +48,13 @@ pub(super) async fn wait_for_the_source(stage: &Stage) -> Result<()> {
 }
 
 /// The copies that pods use: names and nodes.
-pub(super) async fn wait_for_copies_in_sync(stage: &Stage) -> Result<Vec<(String, String)>> {
+pub(super) async fn wait_for_copies_in_sync(stage: &Stage, number: usize) -> Result<Vec<(String, String)>> {
     let line = "{range .items[?(@.spec.claimRef)]}{.metadata.name} {.spec.nodeName} {.status.node.sync.state}{\"\\n\"}{end}";
-    wait::until("four copies are in sync", LIMIT, async || {
+    wait::until(&format!("{number} copies are in sync"), LIMIT, async || {
         let lines = get(stage, "pvol", line).await?;
         let copies = lines.iter().filter_map(|line| line.strip_suffix(" InSync")?.split_once(' '));
         let copies: Vec<(String, String)> = copies.map(|(name, node)| (name.to_owned(), node.to_owned())).collect();
-        ensure!(copies.len() == 4, "there are {lines:?}");
+        ensure!(copies.len() == number, "there are {lines:?}");
         Ok(Some(copies))
     })
     .await
@@ -197,7 +197,7 @@ async fn a_checkpoint_and_a_verification_are_answered(stage: &Stage, copies: &[(
 
 /// What rsync would change on a copy to make it equal to the source. The attributes of users alone: what else there is
 /// belongs to one host; so do our directories and that of e2fsck.
-async fn rsync_finds_no_difference(stage: &Stage, copies: &[(String, String)]) -> Result<()> {
+pub(super) async fn rsync_finds_no_difference(stage: &Stage, copies: &[(String, String)]) -> Result<()> {
     let source = base_mount(stage, "web-source")?;
     for (name, node) in copies {
         let copy = Path::new("/").join(VOLUMES).join(format!("{SHOP}_{name}"));
@@ -212,7 +212,7 @@ async fn rsync_finds_no_difference(stage: &Stage, copies: &[(String, String)]) -
             String::from_utf8_lossy(&output.stderr)
         );
     }
-    println!("rsync finds no difference between the source and {} copies on two nodes", copies.len());
+    println!("rsync finds no difference between the source and {} copies", copies.len());
     Ok(())
 }
 

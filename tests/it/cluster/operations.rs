@@ -20,7 +20,7 @@ fn operations_reach_all_pods_and_written_volumes_come_back_clean() {
         apply_deployment(stage).await?;
         let pods = wait_for_pods(stage).await?;
         wait_for_the_source(stage).await?;
-        wait_for_copies_in_sync(stage).await?;
+        wait_for_copies_in_sync(stage, 4).await?;
         a_push_is_complete_when_all_pods_have_it(stage, &pods).await?;
         what_the_source_refuses_fails(stage).await?;
         let written = a_comparison_names_the_volume_that_a_pod_wrote(stage).await?;
