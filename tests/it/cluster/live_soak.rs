@@ -11,6 +11,7 @@ use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use super::live::{apply_live_pool, in_pod, rsync_finds_no_difference, wait_for_copies_in_sync, wait_for_the_source};
+use super::live_latency::{measure, mounts_of};
 use super::{LIMIT, kill, on_nodes_in};
 
 /// The namespace of the product.
@@ -23,7 +24,7 @@ const SECONDS: &str = "60";
 /// How long two nodes cannot reach each other: longer than a keep-alive of a stream, so that it is made anew.
 const CUT: Duration = Duration::from_secs(8);
 /// Names the process of the writer among those of the host.
-const WRITER: &str = "sleep\u{0}86399\u{0}";
+const WRITER: &str = "sleep\086399\0";
 
 /// Each line of a checked file carries the file's number, how many lines it has, and which line it is. So a file that is torn
 /// or of two generations has a line that does not fit.
@@ -45,6 +46,7 @@ fn ten_copies_stay_whole_through_random_edits_kills_a_cut_and_a_fail_over() {
         let mut writer = Writer::start(stage, "node1", seed()?).await?;
         writer.edit_checked()?;
         let copies = wait_for_copies_in_sync(stage, COPIES).await?;
+        measure(stage, &writer.content, COPIES)?;
         let epoch = source(stage, "epoch").await?;
         let deadline = Instant::now() + Duration::from_secs(variable("SOAK_SECONDS", SECONDS)?);
         let mut round = 0;
@@ -175,7 +177,7 @@ impl Writer {
         let ready = ["--namespace", SHOP, "wait", "pod/writer", "--for=condition=Ready", "--timeout=90s"];
         stage.cluster.kubectl(&ready).await.context("the writer does not get the source")?;
         in_pod(stage, "writer", "touch /content/written").await?;
-        let root = content_of_writer(stage)?;
+        let root = mounts_of(stage, WRITER)?.pop().context("the process of the writer is not found")?;
         let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
         let mount = rustix::fs::open(&root, flags, rustix::fs::Mode::empty())?;
         let content = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
@@ -274,17 +276,4 @@ fn change(kind: u32, folder: &Path, file: &Path, text: &str) -> std::io::Result<
         _ if text.len().is_multiple_of(7) => std::fs::remove_dir_all(folder),
         _ => std::fs::rename(folder, folder.with_extension("moved")),
     }
-}
-
-/// The volume in the writer's pod, as this host reaches it.
-fn content_of_writer(stage: &Stage) -> Result<PathBuf> {
-    let folder = stage.cluster.state().to_string_lossy().into_owned();
-    for entry in std::fs::read_dir("/proc")? {
-        let path = entry?.path();
-        let is_writer = std::fs::read_to_string(path.join("cmdline")).is_ok_and(|command| command == WRITER);
-        if is_writer && std::fs::read_to_string(path.join("mountinfo")).is_ok_and(|mounts| mounts.contains(&folder)) {
-            return Ok(path.join("root/content"));
-        }
-    }
-    anyhow::bail!("the process of the writer is not found")
 }

@@ -4,6 +4,7 @@ mod growth;
 mod kills;
 mod leader;
 mod live;
+mod live_latency;
 mod live_soak;
 mod operations;
 mod refusals;
