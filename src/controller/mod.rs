@@ -1,6 +1,7 @@
 //! The controller: one leader that keeps pools filled (`supply`), claims served (`demand`) and path operations done.
 
 pub mod admission;
+mod attempt;
 mod backoff;
 mod certificates;
 mod collect;

@@ -4,14 +4,13 @@ mod execute;
 mod observe;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
-use tracing::warn;
 
+use crate::controller::attempt::attempt;
 use crate::controller::backoff::Backoff;
 use crate::ec2::Ec2;
-use crate::k8s::write::Outcome;
 use crate::plan;
 
 use super::context::Context;
@@ -26,23 +25,7 @@ pub async fn run<E: Ec2>(context: Context<E>, wake: Arc<Notify>) {
     let backoff = Backoff::default();
     loop {
         for action in plan::demand(&observe::everything(&context)) {
-            let (name, object) = execute::label(&action);
-            let object = format!("{name} {object}");
-            if !backoff.is_due(&object, Instant::now()) {
-                continue;
-            }
-            match execute::one(&context, &action).await {
-                Ok(Outcome::Done) => {
-                    backoff.succeeded(&object);
-                    context.metrics.count(name, "done");
-                }
-                Ok(Outcome::Stale) => context.metrics.count(name, "stale"),
-                Err(error) => {
-                    let wait = backoff.failed(&object, Instant::now());
-                    context.metrics.count(name, "failed");
-                    warn!(action = name, %object, %error, retry_in_seconds = wait.as_secs(), "failed and is tried again");
-                }
-            }
+            attempt(&context, &backoff, execute::label(&action), execute::one(&context, &action)).await;
         }
         tokio::time::sleep(SETTLE).await;
         tokio::select! {
