@@ -4,6 +4,7 @@ pub mod admin;
 pub mod agent;
 pub mod api;
 pub mod cli;
+pub mod clock;
 pub mod controller;
 pub mod domain;
 pub mod ec2;

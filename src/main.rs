@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Parser;
 use kube::Client;
 use volume_dispatcher::cli::{AgentArgs, Cli, Command, ControllerArgs, CrdsArgs, ExplainArgs};
+use volume_dispatcher::clock::Clock;
 use volume_dispatcher::ec2::aws::Aws;
 use volume_dispatcher::ec2::pacing::Gate;
 use volume_dispatcher::{agent, api, controller, explain, telemetry, yaml};
@@ -46,7 +47,8 @@ fn start(cli: Cli) -> anyhow::Result<()> {
 async fn run_controller(args: ControllerArgs) -> anyhow::Result<()> {
     let gate = Gate::new(args.ec2.limits());
     let ec2 = Aws::connect(args.ec2.region.clone(), args.ec2.endpoint_url.clone(), gate.clone()).await;
-    controller::run(ec2, gate, args.settings()).await
+    let client = Client::try_default().await.context("there is no way to the API server; run in a pod, or set KUBECONFIG")?;
+    controller::run(client, (ec2, gate), Clock::default(), args.settings()).await
 }
 
 async fn run_explain(args: ExplainArgs) -> anyhow::Result<()> {

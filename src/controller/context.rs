@@ -9,6 +9,7 @@ use kube::{Api, Client, Resource};
 use tracing::debug;
 
 use crate::api::{PoolVolume, VolumePool};
+use crate::clock::Clock;
 use crate::domain::{ObjectKey, Reason};
 use crate::ec2::pacing::Gate;
 use crate::metrics::Metrics;
@@ -42,6 +43,8 @@ pub struct Context<E> {
     pub cluster: String,
     /// What is watched.
     pub stores: Stores,
+    /// The time.
+    pub clock: Clock,
     /// What is measured.
     pub metrics: Metrics,
     /// Where events are written.

@@ -18,7 +18,6 @@ mod volume_write;
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client};
 use tokio::sync::{Notify, watch};
@@ -26,6 +25,7 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::admin::Admin;
+use crate::clock::Clock;
 use crate::ec2::Ec2;
 use crate::ec2::pacing::Gate;
 use crate::k8s::fence::fenced;
@@ -59,8 +59,7 @@ pub struct Settings {
 /// Runs until SIGTERM, or until leadership is lost, which is an error: the process must not go on.
 ///
 /// `gate` is the one that the calls of `ec2` pass.
-pub async fn run<E: Ec2>(ec2: E, gate: Gate, settings: Settings) -> anyhow::Result<()> {
-    let client = Client::try_default().await.context("there is no way to the API server; run in a pod, or set KUBECONFIG")?;
+pub async fn run<E: Ec2>(client: Client, (ec2, gate): (E, Gate), clock: Clock, settings: Settings) -> anyhow::Result<()> {
     let metrics = Metrics::default();
     let counted = metrics.clone();
     gate.listen(Box::new(move |action, result| counted.call(action, result)));
@@ -86,6 +85,7 @@ pub async fn run<E: Ec2>(ec2: E, gate: Gate, settings: Settings) -> anyhow::Resu
         gate,
         cluster: settings.cluster.clone(),
         stores,
+        clock,
         metrics,
         said: Arc::default(),
     };
@@ -93,8 +93,8 @@ pub async fn run<E: Ec2>(ec2: E, gate: Gate, settings: Settings) -> anyhow::Resu
         () = elector.acquire() => {}
         () = shutdown.requested() => return Ok(()),
     }
-    let (writer, namespace) = (context.client.clone(), settings.namespace.clone());
-    tasks.spawn(certificates::run(writer, namespace, context.metrics.clone(), requests));
+    let (writer, clock, namespace) = (context.client.clone(), context.clock.clone(), settings.namespace.clone());
+    tasks.spawn(certificates::run(writer, clock, namespace, context.metrics.clone(), requests));
     lead(&mut tasks, context, wake);
     tokio::select! {
         () = shutdown.requested() => {
@@ -112,7 +112,14 @@ fn lead<E: Ec2>(tasks: &mut JoinSet<()>, context: Context<E>, wake: Wake) {
     let kick = Arc::new(Notify::new());
     let (sweeps_sender, sweeps) = watch::channel(sweep::Looked::default());
     let (interest, interest_receiver) = watch::channel(sweep::Interest::default());
-    tasks.spawn(sweep::run(context.ec2.clone(), context.cluster.clone(), interest_receiver, kick.clone(), sweeps_sender));
+    tasks.spawn(sweep::run(
+        context.ec2.clone(),
+        context.cluster.clone(),
+        context.clock.clone(),
+        interest_receiver,
+        kick.clone(),
+        sweeps_sender,
+    ));
     tasks.spawn(supply::run(context.clone(), Sweeper { sweeps, interest, kick }, wake.supply));
     tasks.spawn(operations::run(context.clone(), wake.operations));
     tasks.spawn(demand::run(context, wake.demand));

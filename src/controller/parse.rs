@@ -1,6 +1,5 @@
 //! From custom resources to the values that plans are made of. Everything that was validated is trusted here.
 
-use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::keys::{ANNOTATION_ADOPTS, FINALIZER};
@@ -183,11 +182,6 @@ pub fn volume_seen(volume: &PoolVolume, cloud: Option<CloudVolume>, initialized:
     }
 }
 
-/// Now, for everything that is decided or published.
-pub fn now() -> Timestamp {
-    Timestamp::now()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,7 +199,7 @@ mod tests {
             assert!(!offer(&pool(serde_json::json!({"mode": "Live", left_out: ["cache/**"]}))).restores, "{left_out}");
         }
         let mut deleted = live();
-        deleted.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+        deleted.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::now()));
         assert!(!offer(&deleted).restores);
     }
 }

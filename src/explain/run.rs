@@ -108,8 +108,8 @@ async fn live<E: Ec2>(question: &Question, prices: &Prices, ec2: &E, cluster: &s
     };
     let find_pv = |name: &str| pvs.iter().find(|pv| pv.name_any() == name).cloned();
     let view = View::new(pools, volumes, &nodes, &agents).with_claims(find_claim, find_pv);
-    let sweep = sweep_for(ec2, cluster, &view).await?;
     let (mut explanations, now) = (Vec::new(), Timestamp::now());
+    let sweep = sweep_for(ec2, cluster, &view, now).await?;
     for pool in view.pools.iter().filter(|pool| is_asked_for(question, pool)) {
         let seen = pool_seen(&view, cluster, &sweep, pool).with_context(|| format!("{}: its spec cannot be read", pool.name_any()))?;
         explanations.push(explain(pool, &seen, now, prices, &question.limits));

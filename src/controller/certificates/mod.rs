@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -21,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::controller::parse;
+use crate::clock::Clock;
 use crate::k8s::certificates::{AGENT_ACCOUNT, SIGNER};
 use crate::k8s::watch::{Wakers, reflect};
 use crate::metrics::Metrics;
@@ -50,14 +51,14 @@ impl Requests {
 }
 
 /// Runs for as long as this replica leads.
-pub(super) async fn run(client: Client, namespace: String, metrics: Metrics, requests: Requests) {
+pub(super) async fn run(client: Client, clock: Clock, namespace: String, metrics: Metrics, requests: Requests) {
     let account = format!("system:serviceaccount:{namespace}:{AGENT_ACCOUNT}");
     let mut authorities: Option<(Vec<Authority>, Instant)> = None;
     // The watch shows an answer a moment after it was given.
     let mut answered = BTreeSet::new();
     loop {
         if authorities.as_ref().is_none_or(|(_, looked)| looked.elapsed() >= AUTHORITIES_EVERY) {
-            match keep::ensure(&client, &namespace, parse::now()).await {
+            match keep::ensure(&client, &namespace, clock.now()).await {
                 Ok(all) => authorities = Some((all, Instant::now())),
                 Err(error) => warn!(%error, retry_in_seconds = RETRY.as_secs(), "agents get no new certificates"),
             }
@@ -68,7 +69,7 @@ pub(super) async fn run(client: Client, namespace: String, metrics: Metrics, req
         for request in pending {
             let name = request.name_any();
             let Some((all, _)) = authorities.as_ref().filter(|_| !answered.contains(&name)) else { continue };
-            match answer(&client, &request, &account, all, &metrics).await {
+            match answer(&client, clock.now(), &request, (&account, all), &metrics).await {
                 Ok(()) => drop(answered.insert(name)),
                 Err(error) => {
                     has_failed = true;
@@ -96,9 +97,9 @@ enum Error {
 /// Approves and signs, or denies. Harmless when done twice.
 async fn answer(
     client: &Client,
+    now: Timestamp,
     request: &CertificateSigningRequest,
-    account: &str,
-    all: &[Authority],
+    (account, all): (&str, &[Authority]),
     metrics: &Metrics,
 ) -> Result<(), Error> {
     let (seen, name) = (seen(request), request.name_any());
@@ -109,15 +110,14 @@ async fn answer(
             warn!(request = name, username = seen.username, why, "a certificate was denied");
             // Somebody may have approved it by hand; then it is denied by its failure.
             let kind = if seen.is_approved { "Failed" } else { "Denied" };
-            decide(&api, request, kind, "NotAnAgentOfThatNode", &why).await?;
+            decide(&api, now, request, (kind, "NotAnAgentOfThatNode", &why)).await?;
             metrics.count("SignCertificate", "denied");
         }
         Verdict::Signed { node, seconds, request: checked } => {
-            let now = parse::now();
             let authority = signer(all, now).ok_or(Error::NoAuthority)?;
             let certificate = authority.sign(&checked, &node, seconds, now)?;
             if !seen.is_approved {
-                decide(&api, request, "Approved", "AgentOfThatNode", &format!("the token of who asked is of node {node}")).await?;
+                decide(&api, now, request, ("Approved", "AgentOfThatNode", &format!("the token of who asked is of node {node}"))).await?;
             }
             let status = json!({"status": {"certificate": ByteString(certificate.into_bytes())}});
             api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&status)).await?;
@@ -130,17 +130,16 @@ async fn answer(
 
 async fn decide(
     api: &Api<CertificateSigningRequest>,
+    now: Timestamp,
     request: &CertificateSigningRequest,
-    kind: &str,
-    reason: &str,
-    message: &str,
+    (kind, reason, message): (&str, &str, &str),
 ) -> Result<(), kube::Error> {
     let condition = CertificateSigningRequestCondition {
         type_: kind.to_owned(),
         status: "True".to_owned(),
         reason: Some(reason.to_owned()),
         message: Some(message.to_owned()),
-        last_update_time: Some(Time(parse::now())),
+        last_update_time: Some(Time(now)),
         last_transition_time: None,
     };
     let mut conditions = request.status.clone().unwrap_or_default().conditions.unwrap_or_default();

@@ -12,7 +12,6 @@ use crate::api::keys::ANNOTATION_ADOPTS;
 use crate::api::{PoolVolume, VolumePool};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
-use crate::controller::parse;
 use crate::controller::supply::{View, pool_volume};
 use crate::domain::{ObjectKey, Reason, Uid, VolumeId};
 use crate::ec2::Ec2;
@@ -65,7 +64,7 @@ async fn delete<E: Ec2>(context: &Context<E>, key: &ObjectKey, id: &VolumeId, si
         pool: key.clone(),
         facts: observe::facts(&pool),
         since,
-        now: parse::now(),
+        now: context.clock.now(),
         live_objects,
         named_volumes: observe::named(&view),
     };

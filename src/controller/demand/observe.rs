@@ -12,7 +12,7 @@ use crate::api::keys::{
     VOLUME_SOURCE,
 };
 use crate::controller::context::Context;
-use crate::controller::parse::{self, key_of, offer, volume_seen};
+use crate::controller::parse::{key_of, offer, volume_seen};
 use crate::domain::{GiB, NodeName, ObjectKey, Uid, VolumeId, Zone};
 use crate::plan::{ClaimSeen, DemandSeen, PvSeen};
 
@@ -40,7 +40,7 @@ pub(super) fn everything<E>(context: &Context<E>) -> DemandSeen {
         pvs: stores.pvs.state().iter().filter_map(|pv| pv_seen(pv)).collect(),
         node_zones: stores.nodes.state().iter().filter_map(zone_of).collect(),
         requests: requests(context),
-        now: parse::now(),
+        now: context.clock.now(),
     }
 }
 

@@ -15,7 +15,6 @@ use crate::ec2::Ec2;
 use crate::plan;
 
 use super::context::Context;
-use super::parse;
 
 /// The shortest time between two passes: receipts that come together are one write.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -26,7 +25,7 @@ const RESYNC: Duration = Duration::from_secs(1);
 pub async fn run<E: Ec2>(context: Context<E>, wake: Arc<Notify>) {
     let backoff = Backoff::default();
     loop {
-        let now = parse::now();
+        let now = context.clock.now();
         for action in plan::operations(&observe::everything(&context), now) {
             attempt(&context, &backoff, execute::label(&action), execute::one(&context, &action)).await;
         }

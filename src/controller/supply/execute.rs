@@ -142,7 +142,7 @@ async fn remove_pool_finalizer<E: Ec2>(context: &Context<E>, pool: &VolumePool) 
 async fn create_volume<E: Ec2>(context: &Context<E>, pool: &VolumePool, request: &VolumeRequest) -> Result<Outcome, Error> {
     let Some(volume) = context.stores.volume(&request.key) else { return Ok(Outcome::Stale) };
     let mut cloud = volume.status.as_ref().and_then(|status| status.cloud.clone()).unwrap_or_default();
-    cloud.requested_time = Some(Time(parse::now()));
+    cloud.requested_time = Some(Time(context.clock.now()));
     let Some(volume) = note_cloud(context, &volume, cloud.clone()).await? else { return Ok(Outcome::Stale) };
     let template = &pool.spec.template;
     let mut call = create_volume_request(request.uid.as_str(), &request.zone, &request.origin.snapshot, request.size);

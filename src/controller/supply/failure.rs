@@ -1,5 +1,6 @@
 //! What becomes of an effect that failed: it is shown where the user looks, and stored where the plan needs it.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use tracing::warn;
@@ -32,7 +33,7 @@ pub(super) async fn failed<E: Ec2>(context: &Context<E>, pool: &VolumePool, acti
     let Action::CreateVolume(request) = action else { return };
     let Some(volume) = context.stores.volume(&request.key) else { return };
     let stored = volume.status.as_ref().and_then(|status| status.cloud.clone()).unwrap_or_default();
-    if is_burnt(error, &volume) {
+    if is_burnt(error, &volume, context.clock.now()) {
         let api = context.volumes(&request.key.namespace);
         if let Err(error) = delete_exactly(&api, &request.key.name, request.uid.as_str(), None).await {
             warn!(volume = %request.key, %error, "the object with the burnt token was not deleted");
@@ -47,15 +48,15 @@ pub(super) async fn failed<E: Ec2>(context: &Context<E>, pool: &VolumePool, acti
 
 /// Whether EC2 will never give a volume for this object's token or snapshot, and shows none that it gave before: one
 /// object is one attempt, so a new object must take its place.
-fn is_burnt(error: &Error, volume: &PoolVolume) -> bool {
+fn is_burnt(error: &Error, volume: &PoolVolume, now: Timestamp) -> bool {
     let made = volume.metadata.creation_timestamp.as_ref();
-    let is_settled = made.is_some_and(|time| parse::now().duration_since(time.0) >= VISIBILITY);
+    let is_settled = made.is_some_and(|time| now.duration_since(time.0) >= VISIBILITY);
     matches!(error, Error::Ec2(error) if matches!(error.class(), Class::TokenBurnt | Class::NotFound)) && is_settled
 }
 
 /// Stores since when EC2 denies a deletion: what it denies for long is let go, so that a pool can always be deleted.
 async fn denied<E: Ec2>(context: &Context<E>, pool: &VolumePool, action: &Action) {
-    let now = Some(Time(parse::now()));
+    let now = Some(Time(context.clock.now()));
     let stored = if let Action::DeleteVolume { key, .. } = action {
         let Some(volume) = context.stores.volume(key) else { return };
         let cloud = volume.status.as_ref().and_then(|status| status.cloud.clone()).unwrap_or_default();

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};
 
@@ -46,8 +46,8 @@ pub fn pool_seen(view: &View, cluster: &str, sweep: &Sweep, pool: &VolumePool) -
 }
 
 /// One look at EC2 for all pools of a view, for whoever looks only once.
-pub async fn sweep_for<E: Ec2>(ec2: &E, cluster: &str, view: &View) -> Result<Sweep, ec2::Error> {
-    sweep::once(ec2, cluster, &observe::interest(view, None, false)).await
+pub async fn sweep_for<E: Ec2>(ec2: &E, cluster: &str, view: &View, now: Timestamp) -> Result<Sweep, ec2::Error> {
+    sweep::once(ec2, cluster, now, &observe::interest(view, None, false)).await
 }
 
 /// The shortest time between two passes, so that a burst of changes is one pass.
@@ -111,10 +111,10 @@ pub async fn run<E: Ec2>(context: Context<E>, mut sweeper: Sweeper, wake: Arc<No
             sweeper.kick.notify_one();
         }
         let Looked { sweep, failing } = sweeper.sweeps.borrow_and_update().clone();
-        unreadable::tell(&context, &mut desk.told_unreadable, failing.as_ref(), parse::now()).await;
+        unreadable::tell(&context, &mut desk.told_unreadable, failing.as_ref(), context.clock.now()).await;
         let begun = Instant::now();
         let passed = match &sweep {
-            Some(sweep) if parse::now().duration_since(sweep.started) < TOO_OLD => pass(&context, &mut desk, sweep),
+            Some(sweep) if context.clock.now().duration_since(sweep.started) < TOO_OLD => pass(&context, &mut desk, sweep),
             _ => Passed { is_moving: true, queued: 0 },
         };
         tell_interest(&context, &sweeper, sweep.as_deref(), passed.is_moving);
@@ -178,7 +178,7 @@ fn plan_all<E: Ec2>(context: &Context<E>, desk: &Desk, sweep: &Sweep, view: &Vie
         }
         // A source that was not asked about makes the next sweep urgent by itself, see `observe::interest`.
         let Some(seen) = observe::pool(view, &context.cluster, sweep, pool) else { continue };
-        let plan = plan::supply(&seen, parse::now());
+        let plan = plan::supply(&seen, context.clock.now());
         let mut actions = plan.actions;
         actions.retain(|action| desk.backoff.is_due(&execute::label(action, &seen), now));
         keep_first_objects(&mut actions);

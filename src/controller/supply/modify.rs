@@ -26,7 +26,7 @@ pub(super) async fn modify_volume<E: Ec2>(
     let judged = seen.volumes.iter().find(|judged| judged.key == *key).map(|judged| judged.resource_version.as_str());
     let unchanged = context.stores.volume(key).filter(|volume| volume.resource_version().as_deref() == judged);
     let Some(volume) = unchanged else { return Ok(Outcome::Stale) };
-    let requested = ModificationStatus { requested_time: Time(parse::now()), state: None, error: None };
+    let requested = ModificationStatus { requested_time: Time(context.clock.now()), state: None, error: None };
     let noted = CloudStatus { modification: Some(requested), ..cloud_of(&volume) };
     if store_cloud(context, &volume, noted).await? == Outcome::Stale {
         return Ok(Outcome::Stale);
@@ -55,7 +55,7 @@ fn describe(change: &VolumeChange) -> String {
 /// Stores that EC2 refused the change: it is tried again after a wait, and not taken for one that is under way.
 pub(super) async fn modification_refused<E: Ec2>(context: &Context<E>, key: &ObjectKey, words: String) {
     let Some(volume) = context.stores.volume(key) else { return };
-    let refused = ModificationStatus { requested_time: Time(parse::now()), state: None, error: Some(words) };
+    let refused = ModificationStatus { requested_time: Time(context.clock.now()), state: None, error: Some(words) };
     if let Err(error) = store_cloud(context, &volume, CloudStatus { modification: Some(refused), ..cloud_of(&volume) }).await {
         warn!(volume = %key, %error, "the refusal was not stored");
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as ApiCondition, Time};
 use kube::ResourceExt;
 
@@ -35,7 +36,7 @@ enum News {
 
 /// Whether anything differs from what is stored. A quiet pool costs no write and no task.
 pub(super) fn is_news<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: &PoolSeen, report: &Report) -> bool {
-    pool.status.as_ref() != Some(&status(pool, seen, report)) || !news_of_volumes(context, seen, report).is_empty()
+    pool.status.as_ref() != Some(&status(pool, seen, report, context.clock.now())) || !news_of_volumes(context, seen, report).is_empty()
 }
 
 /// Publishes a pool and each of its volumes. A stale write is skipped: the newer version wakes us again.
@@ -43,7 +44,7 @@ pub(super) async fn pool<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: 
     let news = futures::stream::iter(news_of_volumes(context, seen, report));
     let written = news.map(|(volume, news)| write_volume(context, volume, news)).buffer_unordered(CONCURRENCY);
     let first_error = written.fold(Ok(()), async |all, one| all.and(one)).await;
-    let status = status(pool, seen, report);
+    let status = status(pool, seen, report, context.clock.now());
     if pool.status.as_ref() != Some(&status) {
         let api = context.pools(&seen.pool.key.namespace);
         if apply_status(&api, MANAGER_CONTROLLER, pool, &status).await? == Outcome::Done {
@@ -96,7 +97,7 @@ fn note_filled<E>(context: &Context<E>, volume: &PoolVolume) {
     let was_filling = matches!(status.phase, None | Some(Phase::Pending | Phase::Creating | Phase::Initializing));
     let requested = status.cloud.as_ref().and_then(|cloud| cloud.requested_time.as_ref());
     if let Some(requested) = requested.filter(|_| was_filling) {
-        context.metrics.filled(parse::now().duration_since(requested.0).as_secs_f64());
+        context.metrics.filled(context.clock.now().duration_since(requested.0).as_secs_f64());
     }
 }
 
@@ -142,11 +143,11 @@ fn state_text(state: VolumeState) -> &'static str {
 
 /// The status as it is written when nothing changes any more.
 #[cfg(test)]
-pub(super) fn settled(pool: &VolumePool, seen: &PoolSeen, report: &Report) -> VolumePoolStatus {
-    status(pool, seen, report)
+pub(super) fn settled(pool: &VolumePool, seen: &PoolSeen, report: &Report, now: Timestamp) -> VolumePoolStatus {
+    status(pool, seen, report, now)
 }
 
-fn status(pool: &VolumePool, seen: &PoolSeen, report: &Report) -> VolumePoolStatus {
+fn status(pool: &VolumePool, seen: &PoolSeen, report: &Report, now: Timestamp) -> VolumePoolStatus {
     let stored = pool.status.clone().unwrap_or_default();
     let zone = |(name, zone): (&crate::domain::Zone, &crate::plan::report::ZoneReport)| ZoneStatus {
         name: name.to_string(),
@@ -160,7 +161,7 @@ fn status(pool: &VolumePool, seen: &PoolSeen, report: &Report) -> VolumePoolStat
     let newest = report.newest.as_ref();
     let newest_snapshot = report.snapshots.iter().find(|snapshot| newest.is_some_and(|origin| origin.snapshot == snapshot.id));
     VolumePoolStatus {
-        conditions: conditions(&stored.conditions, &report.findings, pool.metadata.generation),
+        conditions: conditions(&stored.conditions, &report.findings, pool.metadata.generation, now),
         observed_generation: pool.metadata.generation,
         replicas: count(ready),
         selector: format!("{LABEL_POOL}={}", pool.name_any()),
@@ -230,7 +231,7 @@ fn count(number: usize) -> u32 {
 }
 
 /// Conditions keep the time of their last change of status. Ready comes first, since people read it first.
-fn conditions(stored: &[ApiCondition], findings: &[Finding], spec_generation: Option<i64>) -> Vec<ApiCondition> {
+fn conditions(stored: &[ApiCondition], findings: &[Finding], spec_generation: Option<i64>, now: Timestamp) -> Vec<ApiCondition> {
     let condition = |finding: &Finding| {
         let status = if finding.holds { "True" } else { "False" };
         let before = stored.iter().find(|condition| condition.type_ == finding.condition.as_str() && condition.status == status);
@@ -240,7 +241,7 @@ fn conditions(stored: &[ApiCondition], findings: &[Finding], spec_generation: Op
             reason: finding.reason.to_string(),
             message: finding.message.clone(),
             observed_generation: spec_generation,
-            last_transition_time: before.map_or_else(|| Time(parse::now()), |condition| condition.last_transition_time.clone()),
+            last_transition_time: before.map_or(Time(now), |condition| condition.last_transition_time.clone()),
         }
     };
     let mut ordered: Vec<&Finding> = findings.iter().collect();
@@ -258,7 +259,7 @@ async fn tell<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: &PoolSeen, 
         let is_warning = is_trouble(finding);
         let is_shown = is_warning || finding.condition == Condition::Ready && finding.holds;
         if is_news && is_shown {
-            let blocked = if finding.condition == Condition::Degraded { blocked_summary(pool, seen, parse::now()) } else { None };
+            let blocked = if finding.condition == Condition::Degraded { blocked_summary(pool, seen, context.clock.now()) } else { None };
             let message = blocked.as_ref().unwrap_or(&finding.message);
             context.say(&Context::<E>::reference(pool), is_warning, finding.reason, message).await;
         }
@@ -296,6 +297,6 @@ pub(super) fn measure<E: Ec2>(context: &Context<E>, seen: &PoolSeen, report: &Re
     }
     let snapshot = report.snapshots.iter().find(|snapshot| report.newest.as_ref().is_some_and(|origin| origin.snapshot == snapshot.id));
     let started = snapshot.and_then(|snapshot| snapshot.started);
-    figures.snapshot_age_seconds = started.map(|started| parse::now().duration_since(started).as_secs());
+    figures.snapshot_age_seconds = started.map(|started| context.clock.now().duration_since(started).as_secs());
     context.metrics.pool(&seen.pool.key.namespace, &seen.pool.key.name, figures);
 }

@@ -8,7 +8,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use kube::client::Body;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, Store, store::Writer};
@@ -22,8 +22,8 @@ use super::publish::settled;
 use super::{Sweeper, View, observe, run, unreadable};
 use crate::api::keys::FINALIZER;
 use crate::api::{PoolVolume, VolumePool};
+use crate::clock::Clock;
 use crate::controller::context::Context;
-use crate::controller::parse;
 use crate::controller::stores::Stores;
 use crate::controller::sweep::{self, Failing, Interest, Looked, Sources, Sweep};
 use crate::domain::cloud::Tags;
@@ -213,15 +213,15 @@ where
 fn settled_pools(account: &QuietAccount, volumes: &[PoolVolume], node: &k8s_openapi::api::core::v1::Node) -> Vec<VolumePool> {
     let arcs: Vec<Arc<PoolVolume>> = volumes.iter().cloned().map(Arc::new).collect();
     let view = View::new((0..POOLS).map(|number| Arc::new(pool(number))).collect(), arcs, &[Arc::new(node.clone())], &[]);
-    let mut sweep = Sweep::new(parse::now(), (*account.volumes).clone(), Vec::new());
+    let mut sweep = Sweep::new(Timestamp::now(), (*account.volumes).clone(), Vec::new());
     sweep.source_snapshots = [(account.source.id.clone(), account.source.clone())].into();
     sweep.asked = Sources { snapshots: [account.source.id.clone()].into(), ..Sources::default() };
     let with_status = |pool: &Arc<VolumePool>| {
         let seen = observe::pool(&view, CLUSTER, &sweep, pool).expect("it can be read");
-        let plan = plan::supply(&seen, parse::now());
+        let plan = plan::supply(&seen, Timestamp::now());
         assert!(plan.actions.is_empty(), "{:?}", plan.actions);
         let mut pool = (**pool).clone();
-        pool.status = Some(settled(&pool, &seen, &plan.report));
+        pool.status = Some(settled(&pool, &seen, &plan.report, Timestamp::now()));
         pool
     };
     view.pools.iter().map(with_status).collect()
@@ -243,6 +243,7 @@ fn context(
         gate: Gate::new(Limits::default()),
         cluster: CLUSTER.to_owned(),
         stores: Stores { pools, volumes, pool_nodes, nodes, claims, pvs, classes, operations },
+        clock: Clock::default(),
         metrics: Metrics::default(),
         said: Arc::default(),
     }
@@ -250,7 +251,7 @@ fn context(
 
 #[tokio::test]
 async fn pools_that_wait_are_told_once_an_outage_that_ec2_cannot_be_read() {
-    let (server, account, now) = (Untouched::default(), account(), parse::now());
+    let (server, account, now) = (Untouched::default(), account(), Timestamp::now());
     let ready = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "PoolReady", "message": "",
         "lastTransitionTime": "2026-01-01T00:00:00Z"}], "observedGeneration": 1});
     let with_ready = |number| VolumePool { status: Some(object(ready.clone())), ..pool(number) };
@@ -284,7 +285,7 @@ async fn ten_thousand_quiet_volumes_cost_no_request_and_two_sweeps() {
     let (kick, (sweeps_sender, sweeps), (interest, interested)) =
         (Arc::new(Notify::new()), watch::channel(Looked::default()), watch::channel(Interest::default()));
     let metrics = context.metrics.clone();
-    let sweeper = tokio::spawn(sweep::run(account.clone(), CLUSTER.to_owned(), interested, kick.clone(), sweeps_sender));
+    let sweeper = tokio::spawn(sweep::run(account.clone(), CLUSTER.to_owned(), Clock::default(), interested, kick.clone(), sweeps_sender));
     let supply = tokio::spawn(run(context, Sweeper { sweeps, interest, kick }, Arc::new(Notify::new())));
     tokio::time::sleep(WATCHED).await;
     assert!(!sweeper.is_finished() && !supply.is_finished());

@@ -29,7 +29,7 @@ pub(super) async fn order_checkpoint<E: Ec2>(
 ) -> Result<Outcome, Error> {
     let mut status = pool.status.clone().unwrap_or_default();
     if status.checkpoint_order.as_ref().is_none_or(|order| order.number != number) {
-        status.checkpoint_order = Some(CheckpointOrder { number, time: Time(parse::now()) });
+        status.checkpoint_order = Some(CheckpointOrder { number, time: Time(context.clock.now()) });
         if apply_status(&context.pools(&source.namespace), MANAGER_CONTROLLER, pool, &status).await? == Outcome::Stale {
             return Ok(Outcome::Stale);
         }
@@ -65,7 +65,7 @@ pub(super) async fn create<E: Ec2>(
     (generation, held): (u64, &SnapshotContent),
 ) -> Result<Outcome, Error> {
     let mut status = pool.status.clone().unwrap_or_default();
-    status.snapshot_intent = Some(SnapshotIntent { generation, time: Time(parse::now()) });
+    status.snapshot_intent = Some(SnapshotIntent { generation, time: Time(context.clock.now()) });
     let api = context.pools(&pool.namespace().unwrap_or_default());
     if apply_status(&api, MANAGER_CONTROLLER, pool, &status).await? == Outcome::Stale {
         return Ok(Outcome::Stale);

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::clock::Clock;
 use crate::domain::tags::{TAG_CLUSTER, TAG_POOL_UID, TAG_VOLUME_UID};
 use crate::domain::{CloudSnapshot, CloudVolume, SnapshotId, VolumeId, VolumeState};
 use crate::ec2::{self, Ec2, ModificationShown};
@@ -81,9 +82,9 @@ pub struct Failing {
 
 impl Looked {
     /// Remembers a failure; says whether it is the first in a row.
-    fn failed(&mut self, error: &ec2::Error) -> bool {
+    fn failed(&mut self, error: &ec2::Error, now: Timestamp) -> bool {
         let is_first = self.failing.is_none();
-        self.failing.get_or_insert_with(|| Failing { since: Timestamp::now(), error: error.lasting() });
+        self.failing.get_or_insert_with(|| Failing { since: now, error: error.lasting() });
         is_first
     }
 }
@@ -165,6 +166,7 @@ fn pause(calls: usize, is_moving: bool, is_kicked: bool) -> Duration {
 pub async fn run<E: Ec2>(
     ec2: E,
     cluster: String,
+    clock: Clock,
     mut interest: watch::Receiver<Interest>,
     kick: Arc<Notify>,
     sweeps: watch::Sender<Looked>,
@@ -177,7 +179,7 @@ pub async fn run<E: Ec2>(
     loop {
         let begun = Instant::now();
         let wanted = interest.borrow_and_update().clone();
-        let calls = match look(&ec2, &cluster, &wanted, &mut memory).await {
+        let calls = match look(&ec2, &cluster, clock.now(), &wanted, &mut memory).await {
             Ok(sweep) => {
                 let calls = sweep.calls();
                 sweeps.send_replace(Looked { sweep: Some(Arc::new(sweep)), failing: None });
@@ -185,7 +187,7 @@ pub async fn run<E: Ec2>(
             }
             Err(error) => {
                 warn!(%error, "EC2 cannot be read; nothing is decided until it can");
-                sweeps.send_if_modified(|looked| looked.failed(&error));
+                sweeps.send_if_modified(|looked| looked.failed(&error, clock.now()));
                 1
             }
         };
@@ -198,8 +200,7 @@ pub async fn run<E: Ec2>(
 }
 
 /// One look. `memory` keeps what need not be asked again, and what a lagging read must not make us forget.
-async fn look<E: Ec2>(ec2: &E, cluster: &str, wanted: &Interest, memory: &mut Memory) -> Result<Sweep, ec2::Error> {
-    let started = Timestamp::now();
+async fn look<E: Ec2>(ec2: &E, cluster: &str, started: Timestamp, wanted: &Interest, memory: &mut Memory) -> Result<Sweep, ec2::Error> {
     let source_volumes: Vec<VolumeId> = wanted.sources.volumes.iter().cloned().collect();
     let source_snapshots: Vec<SnapshotId> = wanted.sources.snapshots.iter().cloned().collect();
     let (volumes, snapshots, source_volumes, source_snapshots) = tokio::try_join!(
@@ -231,8 +232,8 @@ async fn look<E: Ec2>(ec2: &E, cluster: &str, wanted: &Interest, memory: &mut Me
 }
 
 /// One look without a past, for whoever looks only once.
-pub async fn once<E: Ec2>(ec2: &E, cluster: &str, wanted: &Interest) -> Result<Sweep, ec2::Error> {
-    look(ec2, cluster, wanted, &mut Memory::default()).await
+pub async fn once<E: Ec2>(ec2: &E, cluster: &str, now: Timestamp, wanted: &Interest) -> Result<Sweep, ec2::Error> {
+    look(ec2, cluster, now, wanted, &mut Memory::default()).await
 }
 
 #[cfg(test)]
