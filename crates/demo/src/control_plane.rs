@@ -119,6 +119,11 @@ impl ControlPlane {
         self.cluster.spawn(CONTROLLER, built("volume-dispatcher")?, &["controller".to_owned()], &environment)
     }
 
+    /// Where this process reaches EC2.
+    pub fn ec2_endpoint(&self) -> Result<String> {
+        Ok(format!("http://{}", self.forward(EC2_PORT)?))
+    }
+
     /// Stops the controller as the kubelet would; it gives its lease back.
     pub async fn stop_controller(&self) -> Result<()> {
         self.cluster.stop(CONTROLLER).await

@@ -18,4 +18,4 @@ pub mod wait;
 
 pub use control_plane::{ControlPlane, ZONE};
 pub use source::{Content, DIGEST_COMMAND, Filesystem};
-pub use stage::{Report, Script, Stage, TWO_ZONES, WITH_A_SPARE, clear, prepare};
+pub use stage::{CLUSTER, NAMESPACE, Report, Script, Stage, TWO_ZONES, WITH_A_SPARE, clear, prepare};

@@ -21,9 +21,9 @@ pub const TWO_ZONES: &[&str] = &["us-east-1a", "us-east-1b"];
 /// Three nodes, of which two are in the zone of the source, so that one can take over from the other.
 pub const WITH_A_SPARE: &[&str] = &["us-east-1a", "us-east-1b", "us-east-1a"];
 /// Namespace of the product.
-pub(crate) const NAMESPACE: &str = "volume-dispatcher";
+pub const NAMESPACE: &str = "volume-dispatcher";
 /// The name that the chart is told of the cluster.
-pub(crate) const CLUSTER: &str = "demo";
+pub const CLUSTER: &str = "demo";
 /// Name under which the cluster keeps the simulator's process.
 pub(crate) const SIMULATOR: &str = "ec2-sim";
 

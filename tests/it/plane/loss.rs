@@ -23,15 +23,6 @@ fn what_is_lost_comes_back_and_deletions_go_on() {
     });
 }
 
-/// The id of the volume of which the snapshot was taken, shared with all pools.
-async fn shared_source(scene: &Scene) -> Result<String> {
-    let volumes = scene.plane.account.volumes_except("").await?;
-    let source = volumes.iter().find(|volume| volume.snapshot_id().is_none_or(str::is_empty)).context("there is a source")?;
-    let id = source.volume_id().context("it has an id")?;
-    scene.plane.account.tag(id, "volumedispatcher.io/source", "*").await?;
-    Ok(id.to_owned())
-}
-
 async fn forget<K>(objects: &Api<K>) -> Result<()>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
@@ -54,7 +45,7 @@ async fn changes(scene: &Scene) -> Result<Vec<u64>> {
 }
 
 async fn volumes_are_adopted_after_the_loss_of_all_objects(scene: &Scene) -> Result<()> {
-    let spec = json!({"replicas": COPIES, "source": {"volumeID": shared_source(scene).await?}});
+    let spec = json!({"replicas": COPIES, "source": {"volumeID": scene.shared_source().await?}});
     scene.make_pool_with("web", spec.clone()).await?;
     scene.wait_for_pools(1).await?;
     let (volumes, before) = (scene.ids_in_ec2().await?, changes(scene).await?);

@@ -1,6 +1,7 @@
 //! The controller, as the process that it is, on a real API server and a simulated EC2 without disks: for what needs no pod.
 
 mod certificates;
+mod days;
 mod deletion;
 mod loss;
 mod operations;
@@ -127,6 +128,15 @@ impl Scene {
             Ok(Some(()))
         })
         .await
+    }
+
+    /// The id of the volume of which the snapshot was taken, shared with all pools.
+    async fn shared_source(&self) -> Result<String> {
+        let volumes = self.plane.account.volumes_except("").await?;
+        let source = volumes.iter().find(|volume| volume.snapshot_id().is_none_or(str::is_empty)).context("there is a source")?;
+        let id = source.volume_id().context("it has an id")?;
+        self.plane.account.tag(id, "volumedispatcher.io/source", "*").await?;
+        Ok(id.to_owned())
     }
 
     /// Ids of the volumes in EC2 beside the one of which the snapshot was taken, in order.
