@@ -51,10 +51,10 @@ mod tests {
         let mut budget = Budget::new(Limits::default());
         while budget.take("CreateVolume", START).is_ok() {}
         assert_eq!(budget.available("CreateVolume", START), 0);
-        assert_eq!(budget.available("DeleteVolume", START), 98);
+        assert_eq!(budget.available("DeleteVolume", START), 99);
         budget.refused("DeleteVolume", START);
         assert_eq!(budget.available("DeleteVolume", START), 0);
-        assert_eq!(budget.available("DescribeVolumes", START), 98);
+        assert_eq!(budget.available("DescribeVolumes", START), 99);
     }
 
     /// An account whose other tenants take a part of its bucket, at one step each 10 ms.

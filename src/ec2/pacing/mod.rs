@@ -119,11 +119,11 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_for_its_rate_closes_the_gate_of_that_action_only() {
         let gate = Gate::new(Limits::default());
-        assert_eq!(gate.available("CreateVolume"), 98);
+        assert_eq!(gate.available("CreateVolume"), 99);
         gate.learn("CreateVolume", Some(&error("InvalidParameterValue")));
-        assert_eq!(gate.available("CreateVolume"), 98);
+        assert_eq!(gate.available("CreateVolume"), 99);
         gate.learn("CreateVolume", Some(&error("RequestLimitExceeded")));
-        assert_eq!((gate.available("CreateVolume"), gate.available("DeleteVolume")), (0, 98));
+        assert_eq!((gate.available("CreateVolume"), gate.available("DeleteVolume")), (0, 99));
     }
 
     #[tokio::test]
@@ -133,7 +133,7 @@ mod tests {
         for _ in 0..6 {
             gate.pass("CreateVolume").await.unwrap();
         }
-        assert!(started.elapsed().as_millis() >= 90, "five tokens at 49 a second: {:?}", started.elapsed());
+        assert!(started.elapsed().as_millis() >= 90, "five tokens at 50 a second: {:?}", started.elapsed());
     }
 
     #[tokio::test]
