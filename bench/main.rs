@@ -18,7 +18,7 @@ use row::Row;
 const RESULTS: &str = "target/bench/results.json";
 
 /// Names of all benchmarks, in the order in which they run.
-const ALL: [&str; 5] = ["planning", "supply", "ec2-sim", "cluster", "treesync"];
+const ALL: [&str; 6] = ["planning", "supply", "idle", "ec2-sim", "cluster", "treesync"];
 
 fn main() -> ExitCode {
     let only: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
@@ -42,7 +42,10 @@ fn run(only: &[String]) -> Result<()> {
     }
     if wanted("supply") {
         rows.extend(supply::run()?);
-        rows.extend(controller::run()?);
+        rows.extend(controller::run(controller::refill)?);
+    }
+    if wanted("idle") {
+        rows.extend(controller::run(controller::idle)?);
     }
     if wanted("ec2-sim") {
         rows.extend(ec2_sim::run()?);
