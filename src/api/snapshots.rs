@@ -26,8 +26,8 @@ pub struct SnapshotsSpec {
     /// Whether a scheduled snapshot is left out while the source cannot have changed: each look at EC2, at most 45
     /// seconds apart, has found the source volume attached to no instance since a minute before the newest snapshot.
     /// After a restart of the controller one more is taken. Set it to false if the source is attached for less than 45
-    /// seconds at a time. The source of a live pool is always attached; there none is taken while its agent tells that it
-    /// is where the newest snapshot has it. Default: true.
+    /// seconds at a time. The source of a live pool is always attached; there its agent is asked at each due time, and none
+    /// is taken when it answers that the source is where the newest snapshot has it. Default: true.
     #[serde(default = "yes")]
     pub skip_unchanged: bool,
 

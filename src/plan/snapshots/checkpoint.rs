@@ -2,6 +2,7 @@
 //!
 //! The answer is waited for, but not for long: a snapshot without a checkpoint is as after a loss of power, which the
 //! filesystem and the copies that are filled from it can live with. Only the position that it proves is then a lower one.
+//! Where the answer is the position of the newest snapshot, no snapshot is needed.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -53,11 +54,13 @@ pub(super) fn is_awaited(seen: &PoolSeen, now: Timestamp) -> bool {
     current_order(seen, now).is_some_and(|(_, ordered)| age(now, ordered) < WAIT)
 }
 
-/// Whether the source is where the newest snapshot has it, as far as its agent has told.
-pub(super) fn is_unchanged(seen: &PoolSeen) -> bool {
-    let present = seen.source_object.as_ref().and_then(publishing).and_then(|sync| sync.position.as_ref());
-    let is_wanted = seen.pool.live.is_some() && seen.pool.snapshots.skip_unchanged;
-    is_wanted && present.is_some() && newest(seen).and_then(position_of).as_ref() == present
+/// Until when the source is known to be where the newest snapshot has it: when the agent was asked that answered so. What it
+/// has told unasked proves nothing, since it may be silent by now.
+pub(super) fn unchanged_until(seen: &PoolSeen) -> Option<Timestamp> {
+    let (number, ordered) = seen.pool.checkpoint_order.filter(|_| seen.pool.live.is_some() && seen.pool.snapshots.skip_unchanged)?;
+    let answer = publishing(seen.source_object.as_ref()?)?.checkpoint.as_ref().filter(|answer| answer.number == number)?;
+    let is_same = answer.position.is_some() && answer.position == newest(seen).and_then(position_of);
+    is_same.then_some(ordered)
 }
 
 /// The position that a snapshot holds at least; none when it was not known, or the tag was changed by hand.
@@ -77,10 +80,13 @@ fn newest(seen: &PoolSeen) -> Option<&CloudSnapshot> {
     both.into_iter().flatten().max_by_key(|snapshot| super::generation_of(snapshot))
 }
 
-/// The order that was given for the snapshot that is due: after the last one was asked for, and not too long ago.
+/// The order that was given for the snapshot that is due: after the last one was asked for, and not too long ago. One whose
+/// answer was that nothing has changed was for an earlier due time.
 fn current_order(seen: &PoolSeen, now: Timestamp) -> Option<(u64, Timestamp)> {
     let is_for_this = |ordered: Timestamp| seen.pool.snapshot_intent.is_none_or(|(_, asked)| asked < ordered);
-    seen.pool.checkpoint_order.filter(|(_, ordered)| is_for_this(*ordered) && age(now, *ordered) < OLDEST)
+    seen.pool
+        .checkpoint_order
+        .filter(|(_, ordered)| is_for_this(*ordered) && age(now, *ordered) < OLDEST && unchanged_until(seen) != Some(*ordered))
 }
 
 /// One that nobody has ordered or answered.

@@ -17,9 +17,6 @@ const CONCURRENT_SSD: u32 = 5;
 const CONCURRENT_HDD: u32 = 1;
 /// The first wait after a failed snapshot; it doubles.
 const FIRST_RETRY: SignedDuration = VISIBILITY;
-/// How long after a change of a live source its agent has told of it: twice the ten seconds between two reports of a
-/// position, of which one may fail.
-const TOLD_WITHIN: SignedDuration = SignedDuration::from_secs(20);
 /// The longest wait after a failed snapshot: a cause that a person removes is noticed within five minutes.
 const LONGEST_RETRY: SignedDuration = SignedDuration::from_mins(5);
 
@@ -56,10 +53,10 @@ fn wait_after(failures: u64) -> SignedDuration {
 ///
 /// A volume that no instance has cannot change. It counts as unchanged when each look since before the snapshot found
 /// it free; a margin of [`VISIBILITY`] stands for clocks that differ and for reads that lag. A live source is always
-/// attached; its agent tells of its changes.
+/// attached; its agent is asked at each due time.
 fn unchanged_until(seen: &PoolSeen, taken: Timestamp) -> Timestamp {
-    if checkpoint::is_unchanged(seen) {
-        return taken.max(seen.observed.checked_sub(TOLD_WITHIN).unwrap_or(taken));
+    if let Some(asked) = checkpoint::unchanged_until(seen) {
+        return taken.max(asked);
     }
     match &seen.source_free {
         Some(free) if seen.pool.snapshots.skip_unchanged => {

@@ -43,7 +43,7 @@ pub(super) fn plan(seen: &PoolSeen, source: &Judged, lives: &Lives<'_>, now: Tim
         && !seen.has_no_usable_zone()
     {
         stock.next = due::next(seen, &stock);
-        if stock.next.is_some_and(|due| due <= now) && !is_just_asked_for(seen) && due::has_room(seen) && !is_spared(seen, &stock) {
+        if stock.next.is_some_and(|due| due <= now) && !is_just_asked_for(seen) && due::has_room(seen) {
             match checkpoint::before(seen, now) {
                 Before::Take(content) => {
                     actions.push(Action::CreateSnapshot { volume: volume.clone(), generation: next_generation(seen), content });
@@ -56,11 +56,6 @@ pub(super) fn plan(seen: &PoolSeen, source: &Judged, lives: &Lives<'_>, now: Tim
     }
     actions.extend(retention::deletions(seen, lives, now).into_iter().map(Action::DeleteSnapshot));
     stock
-}
-
-/// Whether a snapshot that is due by schedule would hold what the newest one holds. A failed one is made up for in any case.
-fn is_spared(seen: &PoolSeen, stock: &Stock) -> bool {
-    stock.failures == 0 && checkpoint::is_unchanged(seen)
 }
 
 /// Whether a snapshot was asked for so shortly before EC2 was looked at that the answer may not list it yet.

@@ -106,18 +106,27 @@ fn a_pool_that_is_not_live_takes_its_snapshots_as_before() {
 
 #[test]
 fn no_snapshot_is_taken_while_the_source_is_where_the_last_one_has_it() {
-    let unchanged = || due().snapshots([holding(&position(7))]);
-    assert_snapshot_words(unchanged(), &[]);
-    let next = unchanged().plan().report.next_snapshot.expect("another is due some day");
-    assert!(next > at(NOW - 20) && next <= at(NOW + 60), "{next}");
-    assert_snapshot_words(unchanged().but(|seen| seen.pool.snapshots.skip_unchanged = false), &["order checkpoint 5 of web-source"]);
-    assert_snapshot_words(due().snapshots([holding(&position(6))]), &["order checkpoint 5 of web-source"]);
-    let of_another_source = SyncPosition { source: "other".to_owned(), ..position(7) };
-    assert_snapshot_words(due().snapshots([holding(&of_another_source)]), &["order checkpoint 5 of web-source"]);
+    let held = |position: SyncPosition| ordered(3).but(|seen| answered(seen, 5, Some(self::position(7)))).snapshots([holding(&position)]);
+    assert_snapshot_words(held(position(7)), &[]);
+    let next = held(position(7)).plan().report.next_snapshot.expect("another is due some day");
+    assert!(next > at(NOW - 3) && next <= at(NOW + 60), "{next}");
+    let taken = ["snapshot vol-source as 2 at src.1.7"];
+    assert_snapshot_words(held(position(7)).but(|seen| seen.pool.snapshots.skip_unchanged = false), &taken);
+    assert_snapshot_words(held(position(6)), &taken);
+    assert_snapshot_words(held(SyncPosition { source: "other".to_owned(), ..position(7) }), &taken);
 }
 
 #[test]
-fn the_whole_way_ends_with_one_snapshot_a_change() {
+fn what_an_agent_told_unasked_leaves_no_snapshot_out() {
+    assert_snapshot_words(due().snapshots([holding(&position(7))]), &["order checkpoint 5 of web-source"]);
+    let silent = ordered(30).snapshots([holding(&position(7))]);
+    assert_snapshot_words(silent, &["snapshot vol-source as 2 without a checkpoint, at least src.1.7"]);
+    let asked_for_the_last_due_time = ordered(90).but(|seen| answered(seen, 5, Some(position(7)))).snapshots([holding(&position(7))]);
+    assert_snapshot_words(asked_for_the_last_due_time, &["order checkpoint 6 of web-source"]);
+}
+
+#[test]
+fn the_whole_way_ends_with_an_order_a_due_time_and_one_snapshot_a_change() {
     let mut seen = due().seen();
     let (mut orders, mut snapshots) = (0, 0);
     for second in 0..240 {
@@ -142,5 +151,5 @@ fn the_whole_way_ends_with_one_snapshot_a_change() {
             }
         }
     }
-    assert_eq!((orders, snapshots), (1, 1));
+    assert_eq!((orders, snapshots), (5, 1), "of five due times, the first had a change");
 }
