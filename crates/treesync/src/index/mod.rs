@@ -24,6 +24,7 @@ pub use catch_up::{CatchUp, PART_MAX_BYTES};
 pub use commit::Committed;
 pub use observation::{At, Below, Found, Identity, Observation};
 pub use origin::Origin;
+pub(crate) use remains::NAMES;
 pub use remains::{remains, remove_remains};
 pub use row::{Row, Stamp};
 pub use store::{Index, IndexOptions, Opened};

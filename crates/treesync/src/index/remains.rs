@@ -6,6 +6,9 @@ use crate::model::Position;
 use std::fs;
 use std::path::Path;
 
+/// All that an index makes in its folder, the file by which it is known last.
+pub(crate) const NAMES: [&str; 4] = [INDEX_FILE, "index.damaged", "origin.new", ORIGIN_FILE];
+
 /// Where the source was when all before was on its disk: of a path whose bytes are from then or before, the clone has
 /// them. Generation 0, so none, when the index is missing or damaged. None: no source was ever here.
 ///
@@ -40,9 +43,7 @@ pub fn remains(folder: &Path) -> Result<Option<Position>, IndexError> {
 /// # Errors
 /// They cannot be removed.
 pub fn remove_remains(folder: &Path) -> Result<(), IndexError> {
-    let origin = Path::new(ORIGIN_FILE);
-    let names = [Path::new(INDEX_FILE), &Path::new(INDEX_FILE).with_extension("damaged"), &origin.with_extension("new"), origin];
-    for path in names.map(|name| folder.join(name)) {
+    for path in NAMES.map(|name| folder.join(name)) {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(IndexError::Io { path, action: "remove", error });

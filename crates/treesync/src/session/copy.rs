@@ -66,6 +66,11 @@ impl Follower {
         Self { copy, adopt, comparer: None, progress: None, is_doubtful, reconciling: None, is_watched: false, drift: None }
     }
 
+    /// Removes what no comparison sees: others can write into the hidden directory of a copy that is mounted for them.
+    pub(super) fn throw_out_strangers(&mut self) -> Result<(), Fault> {
+        self.copy.throw_out_strangers().map_err(|error| self.fault(&error))
+    }
+
     /// What the comparison that is done has read.
     pub(super) fn take_progress(&mut self) -> Option<Progress> {
         self.progress.take()

@@ -186,7 +186,8 @@ impl Verifier {
             let (position, is_last) = (part.position, part.is_last_part);
             let done = when_idle(move || {
                 let found = follower.reconcile_telling(&part, &contents);
-                let durable = if is_last { Replica::make_durable(&mut follower) } else { Ok(()) };
+                let cleared = if is_last { follower.throw_out_strangers() } else { Ok(()) };
+                let durable = if is_last { cleared.and_then(|()| Replica::make_durable(&mut follower)) } else { Ok(()) };
                 // Nobody else will.
                 while is_last && follower.tidy() {}
                 (follower, found, durable)

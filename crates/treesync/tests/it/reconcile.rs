@@ -138,6 +138,41 @@ async fn empty_copies_are_filled_and_then_known_to_be_equal() {
     assert!(!told.iter().any(|notice| matches!(notice, Notice::Visible { .. })), "nothing was to be done: {told:?}");
 }
 
+/// All below the hidden directory, in order.
+fn hidden(copy: &Path) -> Vec<PathBuf> {
+    let (mut found, mut waiting) = (Vec::new(), vec![copy.join(".treesync")]);
+    while let Some(directory) = waiting.pop() {
+        for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+            waiting.extend(entry.file_type().unwrap().is_dir().then(|| entry.path()));
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repair_leaves_nothing_that_others_have_hidden_where_no_comparison_looks() {
+    if !can_run("a_repair_leaves_nothing_that_others_have_hidden_where_no_comparison_looks") {
+        return;
+    }
+    let world = World::new().await;
+    let copy = world.copy("one");
+    world.sync(&[&copy], false).await;
+    world.verify(&copy, Level::Metadata, true).await;
+    let clean = hidden(&copy);
+    let own = copy.join(".treesync");
+    std::fs::create_dir_all(own.join("mine/below")).unwrap();
+    for planted in ["secret", "secret.next", "mine/below/secret", "stage/secret", "trash/secret"] {
+        std::fs::write(own.join(planted), "of an earlier user").unwrap();
+    }
+    let (verdict, found) = world.verify(&copy, Level::Metadata, true).await;
+    assert_eq!((verdict.differences, found, verdict.is_repaired), (0, vec![], true), "the tree itself was equal");
+    assert_eq!(hidden(&copy), clean);
+    world.sync(&[&copy], false).await;
+    rsync::assert_equal(&world.source(), &copy);
+}
+
 /// Spoils a copy in one way; the paths that differ then, at the level of metadata.
 type Spoil = (&'static str, fn(&Path), &'static [(&'static str, Difference)]);
 

@@ -25,6 +25,12 @@ impl Copy {
         result.map_err(|problem| self.failed(problem))
     }
 
+    /// Moves to the trash what others have put into the hidden directory, where no comparison looks.
+    pub fn throw_out_strangers(&mut self) -> Result<(), CopyError> {
+        self.has_trash = true;
+        self.home.throw_out_strangers().map_err(|problem| self.failed(problem))
+    }
+
     /// Whether [`Copy::empty_trash`] may find something to do.
     pub fn has_trash(&self) -> bool {
         (self.has_trash || self.is_stage_used) && !self.marker.is_some_and(|marker| matches!(marker.state, MarkerState::Applying { .. }))

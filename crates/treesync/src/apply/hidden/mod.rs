@@ -3,6 +3,7 @@
 mod clone;
 pub(super) mod intent;
 pub(super) mod marker;
+mod strangers;
 mod trash;
 
 pub(in crate::apply) use clone::RawClone;
