@@ -48,6 +48,8 @@ pub(crate) enum Check<'a> {
     Server,
     /// Whether pods can run on these nodes.
     Nodes(&'a [NodeSpec]),
+    /// Whether this node is Ready since the boot with this id.
+    Boot(&'a NodeSpec, &'a str),
     /// The controllers.
     Controllers,
     /// kube-proxy.
@@ -93,6 +95,7 @@ impl Probe {
         match check {
             Check::Server => server_problem(&self.client).await,
             Check::Nodes(nodes) => node_problem(&self.client, nodes).await,
+            Check::Boot(node, id) => boot_problem(&self.client, &node.name, id).await,
             Check::Controllers => controller_problem(&self.client).await,
             Check::Proxy => proxy_problem(&self.layout).await,
         }
@@ -120,6 +123,21 @@ async fn node_problem(client: &kube::Client, nodes: &[NodeSpec]) -> Result<Optio
         }
     }
     Ok(None)
+}
+
+/// What keeps a node from being Ready since a boot. Before its kubelet has said something the API server tells of the last.
+async fn boot_problem(client: &kube::Client, name: &str, id: &str) -> Result<Option<String>> {
+    let api: Api<Node> = Api::all(client.clone());
+    let Some(node) = api.get_opt(name).await? else {
+        return Ok(Some(format!("{name} has not registered")));
+    };
+    let told = node.status.as_ref().and_then(|status| status.node_info.as_ref()).map(|info| info.boot_id.as_str());
+    if told != Some(id) {
+        return Ok(Some(format!("{name} has not told of its boot")));
+    }
+    let conditions = node.status.iter().filter_map(|status| status.conditions.as_ref()).flatten();
+    let is_ready = conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    Ok((!is_ready).then(|| format!("{name} is not Ready")))
 }
 
 /// Why no pod would be scheduled to `node`, if so.

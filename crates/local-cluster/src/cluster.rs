@@ -21,7 +21,7 @@ use crate::record::{Record, stopped_components};
 use crate::relay::Relay;
 use crate::render::Node;
 use crate::spec::{ClusterSpec, NodeSpec};
-use crate::startup::{import_image, mount_namespace};
+use crate::startup::{Startup, import_image, mount_namespace};
 use crate::teardown::{self, Logs, leftovers, tear_down};
 use crate::{api, network, packages, power, tools};
 
@@ -201,8 +201,7 @@ impl Cluster {
     /// # Errors
     /// When there is no such node, or its containerd has ended.
     pub fn node_command(&self, node: &str, program: impl AsRef<Path>) -> Result<Command> {
-        let index = self.nodes().iter().position(|spec| spec.name == node);
-        let index = index.with_context(|| format!("the cluster has no node {node:?}"))?;
+        let index = self.index_of(node)?;
         let namespace = mount_namespace(&Node { layout: &self.layout, index, spec: &self.nodes()[index] })?;
         let mut command = Command::new("nsenter");
         command.arg(format!("--mount={}", namespace.display()));
@@ -212,15 +211,33 @@ impl Cluster {
     }
 
     /// Ends the node `node` as a loss of power does: kubelet, containerd and all pods are killed, its mounts vanish. Its
-    /// Node object stays, as it does when a machine dies. It does not come back.
+    /// Node object stays, as it does when a machine dies. It stays off until [`Cluster::power_on`].
     ///
     /// # Errors
     /// When there is no such node, or a process does not end within 20 seconds.
     pub async fn power_off(&self, node: &str) -> Result<()> {
-        let index = self.nodes().iter().position(|spec| spec.name == node);
-        let index = index.with_context(|| format!("the cluster has no node {node:?}"))?;
+        let index = self.index_of(node)?;
         let (layout, spec) = (self.layout.clone(), self.nodes()[index].clone());
         tokio::task::spawn_blocking(move || power::cut(&Node { layout: &layout, index, spec: &spec })).await?
+    }
+
+    /// Boots a node after [`Cluster::power_off`]: it has the id of another boot, what was on its disk and the folders that the
+    /// caller bound, and no mount, no process and nothing of `/run`. Returns when it is Ready; its pods are started again by
+    /// then or later.
+    ///
+    /// # Errors
+    /// When there is no such node, its power is on, or it is not Ready within two minutes.
+    pub async fn power_on(&self, node: &str) -> Result<()> {
+        let index = self.index_of(node)?;
+        let steps = Arc::new(Steps::new(Box::new(|_| {})));
+        let lock = lock(&self.layout, &steps).await?;
+        let startup = Startup { lock, spec: self.record.spec.clone(), tools: self.record.tools.clone(), steps };
+        Arc::new(startup).boot(index, self.client().await?).await.with_context(|| format!("{node} cannot be booted"))
+    }
+
+    fn index_of(&self, node: &str) -> Result<usize> {
+        let index = self.nodes().iter().position(|spec| spec.name == node);
+        index.with_context(|| format!("the cluster has no node {node:?}"))
     }
 
     /// Imports the images of the docker-archive `archive` into every node.

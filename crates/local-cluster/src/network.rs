@@ -30,6 +30,11 @@ pub(crate) fn pod_cidr(index: usize) -> String {
     format!("10.244.{}.0/24", index + 1)
 }
 
+/// The bridge of the pods of the node with this index (from 0).
+pub(crate) fn pod_bridge(index: usize) -> String {
+    format!("cni{}", index + 1)
+}
+
 /// Creates the namespace with a bridge that has the gateway's address and one address for each node.
 pub(crate) fn create(layout: &Layout, nodes: usize) -> Result<()> {
     run(&["ip", "netns", "add", &layout.name]).context("cannot create the network namespace")?;
@@ -61,6 +66,12 @@ fn configure(layout: &Layout, commands: &str) -> Result<()> {
     let written = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "cannot configure the network namespace: {}", written.trim());
     Ok(())
+}
+
+/// Removes the bridge of a node's pods, if there is one: the network plugin makes it, and a boot starts without.
+pub(crate) fn remove_pod_bridge(layout: &Layout, index: usize) {
+    // It is not there when the node never had a pod.
+    let _ = run(&["ip", "-n", &layout.name, "link", "delete", &pod_bridge(index)]);
 }
 
 /// Removes the namespace, if there is one. Its devices and packet filters go with the last process in it.

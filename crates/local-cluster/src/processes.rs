@@ -104,6 +104,17 @@ pub(crate) fn running(layout: &Layout, name: &str) -> Option<Identity> {
     recorded.identity.is_alive().then_some(recorded.identity)
 }
 
+/// Drops the record of a process that has ended and shall not run.
+pub(crate) fn forget(layout: &Layout, name: &str) -> Result<()> {
+    let path = layout.processes().join(format!("{name}.json"));
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Fails with the end of its log when one of the cluster's own processes has ended.
 pub(crate) fn ensure_core_runs(layout: &Layout) -> Result<()> {
     for process in recorded(layout).into_iter().filter(|process| process.core) {

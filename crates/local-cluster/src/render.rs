@@ -2,17 +2,23 @@
 //! the node's mount namespace.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
 
+use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::images::PAUSE;
 use crate::layout::Layout;
-use crate::network::pod_cidr;
+use crate::network::{pod_bridge, pod_cidr};
 use crate::spec::{Bind, NodeSpec, node_address};
 
 /// The address that pods get as their name server. Nothing listens there: the cluster has no DNS.
 const CLUSTER_DNS: &str = "10.96.0.10";
+/// Where the kernel says which boot this is, see random(4). The nodes share a kernel, so each has a file of its own over it.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// Gives another random number of the same form with each look.
+const RANDOM_ID: &str = "/proc/sys/kernel/random/uuid";
 
 /// One node with what its configuration depends on.
 pub(crate) struct Node<'a> {
@@ -33,6 +39,23 @@ impl Node<'_> {
     /// The name of the record and log of this node's `component`.
     pub(crate) fn process(&self, component: &str) -> String {
         format!("{component}-{}", self.spec.name)
+    }
+
+    /// The control group below which its pods are.
+    pub(crate) fn cgroup(&self) -> String {
+        format!("{}/{}", self.layout.name, cgroup_name(self.index))
+    }
+
+    /// Gives the node the id of a boot that never was.
+    pub(crate) fn write_boot_id(&self) -> Result<()> {
+        let id = fs::read_to_string(RANDOM_ID).context("the kernel gives no random number")?;
+        fs::write(self.path("boot-id"), id).context("cannot write the id of the boot")
+    }
+
+    /// The id of the node's boot.
+    pub(crate) fn boot_id(&self) -> Result<String> {
+        let id = fs::read_to_string(self.path("boot-id")).context("cannot read the id of the boot")?;
+        Ok(id.trim().to_owned())
     }
 
     /// containerd's configuration.
@@ -74,7 +97,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
             "name": format!("pods{number}"),
             "plugins": [{
                 "type": "bridge",
-                "bridge": format!("cni{number}"),
+                "bridge": pod_bridge(self.index),
                 "isGateway": true,
                 "ipMasq": false,
                 "ipam": {
@@ -101,7 +124,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
             "failCgroupV1": false,
             "failSwapOn": false,
             "cgroupDriver": "cgroupfs",
-            "cgroupRoot": format!("/{}/n{}", self.layout.name, self.index + 1),
+            "cgroupRoot": format!("/{}", self.cgroup()),
             "enforceNodeAllocatable": [],
             "containerRuntimeEndpoint": format!("unix://{}", self.layout.containerd_socket(self.index).display()),
             "authentication": {
@@ -144,9 +167,16 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
         for bind in self.binds() {
             let _ = writeln!(text, "bind {} {}", quoted(&bind.host), quoted(&bind.node));
         }
+        // The kubelet tells by it that the node was booted.
+        let _ = writeln!(text, "mount --bind {} {BOOT_ID}", self.path("boot-id"));
         let _ = writeln!(text, "exec containerd --config {}", self.path("containerd.toml"));
         text
     }
+}
+
+/// The control group of the node with this index (from 0), below the cluster's.
+pub(crate) fn cgroup_name(index: usize) -> String {
+    format!("n{}", index + 1)
 }
 
 /// `path` as one word of a shell script.
@@ -201,6 +231,7 @@ mod tests {
             let script = node.script();
             assert!(script.contains("bind '/nonexistent/s/n2/kubelet' '/var/lib/kubelet'\n"));
             assert!(script.contains(r"bind '/srv/it'\''s' '/var/lib/volumes'"));
+            assert!(script.contains("mount --bind /nonexistent/s/n2/boot-id /proc/sys/kernel/random/boot_id\n"));
             assert!(script.ends_with("exec containerd --config /nonexistent/s/n2/containerd.toml\n"));
         });
     }

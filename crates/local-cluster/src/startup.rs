@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -18,9 +18,9 @@ use crate::lock::Lock;
 use crate::processes::{self, Launch};
 use crate::progress::Steps;
 use crate::relay::Relay;
-use crate::render::Node;
+use crate::render::{Node, cgroup_name};
 use crate::spec::ClusterSpec;
-use crate::{api, flags, images, network, pki};
+use crate::{api, flags, images, network, pki, power};
 
 /// How long each step may take: generous, as a busy machine is no failure.
 const STEP_TIMEOUT: Duration = Duration::from_mins(2);
@@ -78,7 +78,7 @@ impl Startup {
         }
         set_private(&layout.root.join("etcd"))?;
         network::create(layout, self.spec.nodes.len())?;
-        let groups: Vec<String> = (1..=self.spec.nodes.len()).map(|number| format!("n{number}")).collect();
+        let groups: Vec<String> = (0..self.spec.nodes.len()).map(cgroup_name).collect();
         Cgroups::detect()?.create(&layout.name, &groups)?;
         pki::create(layout, &self.spec.nodes)?;
         if self.has_nodes() {
@@ -100,7 +100,7 @@ impl Startup {
         fs::write(node.path("cni/10-pods.conflist"), node.cni())?;
         fs::write(node.path("kubelet.json"), node.kubelet())?;
         fs::write(node.path("start.sh"), node.script())?;
-        Ok(())
+        node.write_boot_id()
     }
 
     /// Starts one of the cluster's own processes inside its network namespace.
@@ -135,7 +135,10 @@ impl Startup {
         let mut tasks = JoinSet::new();
         for index in 0..self.spec.nodes.len() {
             let this = Arc::clone(self);
-            tasks.spawn(async move { this.runtime(index).await });
+            tasks.spawn(async move {
+                this.runtime(index).await?;
+                import_image(this.layout(), index, &this.images()).await
+            });
         }
         while let Some(finished) = tasks.join_next().await {
             finished??;
@@ -152,8 +155,28 @@ impl Startup {
         let argv = ["unshare", "--mount", "sh", &node.path("start.sh")].map(str::to_owned);
         self.launch(&name, argv.to_vec())?;
         let socket = self.layout().containerd_socket(index);
-        wait_for_socket(self.layout(), &name, &socket).await?;
-        import_image(self.layout(), index, &self.images()).await
+        wait_for_socket(self.layout(), &name, &socket).await
+    }
+
+    /// Boots a node whose power was cut: it finds its disk and the devices of its instance, and nothing else. Waits until
+    /// it is Ready.
+    pub(crate) async fn boot(self: &Arc<Self>, index: usize, client: kube::Client) -> Result<()> {
+        let this = Arc::clone(self);
+        tokio::task::spawn_blocking(move || this.prepare_boot(index)).await??;
+        self.runtime(index).await?;
+        self.launch_kubelet(index)?;
+        let node = self.node(index);
+        power::note_on(self.layout(), &node.spec.name)?;
+        let probe = Probe { layout: self.layout().clone(), client };
+        probe.wait(Check::Boot(node.spec, &node.boot_id()?), &node.process("kubelet"), STEP_TIMEOUT).await
+    }
+
+    fn prepare_boot(&self, index: usize) -> Result<()> {
+        let node = self.node(index);
+        ensure!(power::is_off(self.layout(), &node.spec.name), "{} has power", node.spec.name);
+        // A boot that failed in the middle may have left something.
+        power::cut(&node)?;
+        power::forget_the_last_boot(&node)
     }
 
     fn launch_kubelet(&self, index: usize) -> Result<()> {
