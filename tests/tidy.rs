@@ -193,6 +193,13 @@ fn each_large_dependency_has_one_user() {
 }
 
 #[test]
+fn ports_are_opened_in_two_places() {
+    let known = ["src/admin.rs", "crates/treesync/src/wire/server.rs"];
+    let needles = ["TcpListener::bind", "TcpSocket", "UdpSocket", "TcpListener::from_std"];
+    assert_none("each port has a row in docs/operations.md and a test", mentions(&["src/", "crates/treesync/src"], &known, &needles));
+}
+
+#[test]
 fn the_simulator_shares_no_code_with_what_it_judges() {
     assert_none("the simulator is a stranger", mentions(&["crates/ec2-sim"], &[], &["volume_dispatcher", "kube::"]));
     let manifest = text_of("crates/ec2-sim/Cargo.toml");

@@ -182,18 +182,23 @@ impl ControlPlane {
         self.kubeconfig_of("volume-dispatcher-controller", None).await
     }
 
-    /// A kubeconfig with a token of a service account of the product, bound to a node as the token of a pod is.
+    /// See [`kubeconfig_of`].
     pub async fn kubeconfig_of(&self, account: &str, node: Option<&str>) -> Result<PathBuf> {
-        let bound = node.map(|node| ["--bound-object-kind=Node".to_owned(), format!("--bound-object-name={node}")]);
-        let mut create = vec!["--namespace", NAMESPACE, "create", "token", account, "--duration=2h"];
-        create.extend(bound.iter().flatten().map(String::as_str));
-        let token = self.cluster.kubectl(&create).await?;
-        let mut config: Value = serde_json::from_slice(&std::fs::read(self.cluster.kubeconfig())?)?;
-        config["users"][0]["user"] = json!({"token": token.trim()});
-        let path = self.cluster.state().join(format!("{account}-{}.kubeconfig", node.unwrap_or("unbound")));
-        std::fs::write(&path, config.to_string())?;
-        Ok(path)
+        kubeconfig_of(&self.cluster, account, node).await
     }
+}
+
+/// A kubeconfig with a token of a service account of the product, bound to a node as the token of a pod is.
+pub async fn kubeconfig_of(cluster: &Cluster, account: &str, node: Option<&str>) -> Result<PathBuf> {
+    let bound = node.map(|node| ["--bound-object-kind=Node".to_owned(), format!("--bound-object-name={node}")]);
+    let mut create = vec!["--namespace", NAMESPACE, "create", "token", account, "--duration=2h"];
+    create.extend(bound.iter().flatten().map(String::as_str));
+    let token = cluster.kubectl(&create).await?;
+    let mut config: Value = serde_json::from_slice(&std::fs::read(cluster.kubeconfig())?)?;
+    config["users"][0]["user"] = json!({"token": token.trim()});
+    let path = cluster.state().join(format!("{account}-{}.kubeconfig", node.unwrap_or("unbound")));
+    std::fs::write(&path, config.to_string())?;
+    Ok(path)
 }
 
 fn write_account(data: &Path, world: &World) -> Result<()> {

@@ -16,6 +16,6 @@ pub mod story;
 mod table;
 pub mod wait;
 
-pub use control_plane::{ControlPlane, ZONE};
+pub use control_plane::{ControlPlane, ZONE, kubeconfig_of};
 pub use source::{Content, DIGEST_COMMAND, Filesystem};
 pub use stage::{CLUSTER, NAMESPACE, Report, Script, Stage, TWO_ZONES, WITH_A_SPARE, clear, prepare};

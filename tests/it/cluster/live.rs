@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use demo::story::{SHOP, apply, apply_deployment, apply_pool, get, wait_for_pods, wait_for_pool};
 use demo::{Filesystem, Stage, wait};
 
+use super::live_ports::every_port_refuses_who_has_no_business_there;
 use super::{LIMIT, kill, on_a_stage, processes};
 
 /// Where agents mount volumes, in their containers as on their nodes.
@@ -21,6 +22,7 @@ fn copies_in_use_follow_their_source_through_edits_and_kills() {
         let pods = wait_for_pods(stage).await?;
         wait_for_the_source(stage).await?;
         let copies = wait_for_copies_in_sync(stage, 4).await?;
+        every_port_refuses_who_has_no_business_there(stage).await?;
         an_edit_is_seen_in_all_pods(stage, &pods).await?;
         the_public_file_tells_the_generation(stage, &pods).await?;
         a_path_is_pushed_and_deleted(stage, &pods).await?;

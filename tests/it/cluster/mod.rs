@@ -5,6 +5,7 @@ mod kills;
 mod leader;
 mod live;
 mod live_latency;
+mod live_ports;
 mod live_soak;
 mod operations;
 mod refusals;
