@@ -2,7 +2,8 @@
 //! and by the reports.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use treesync::model::Position;
@@ -75,19 +76,26 @@ impl State {
     }
 }
 
+/// Between two looks whether nobody works on a volume any more.
+const IN_USE: Duration = Duration::from_millis(20);
+
 /// The board; clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Board(Arc<watch::Sender<State>>);
+pub(super) struct Board {
+    state: Arc<watch::Sender<State>>,
+    /// Volumes that somebody works on in [`Board::work_on`].
+    in_use: Arc<Mutex<BTreeSet<VolumeId>>>,
+}
 
 impl Board {
     /// Changes something, and wakes who reads.
     pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
-        self.0.send_modify(change);
+        self.state.send_modify(change);
     }
 
     /// A session tells of a copy. What comes after the copy was let go is of no use.
     pub(super) fn hear(&self, volume: &VolumeId, heard: Heard) {
-        self.0.send_if_modified(|state| {
+        self.state.send_if_modified(|state| {
             let is_kept = state.kept.contains_key(volume);
             if is_kept {
                 state.copies.entry(volume.clone()).or_default().hear(heard);
@@ -98,18 +106,54 @@ impl Board {
 
     /// Looks at it.
     pub(super) fn read(&self) -> watch::Ref<'_, State> {
-        self.0.borrow()
+        self.state.borrow()
     }
 
     /// For who waits for changes.
     pub(super) fn watch(&self) -> watch::Receiver<State> {
-        self.0.subscribe()
+        self.state.subscribe()
+    }
+
+    /// Works on a volume if it is kept, one at a time for each. Blocks on its disk, and holds up nobody but who waits in
+    /// [`Board::unused`].
+    pub(super) fn work_on(&self, volume: &VolumeId, work: impl FnOnce(&Kept)) {
+        if !self.in_use().insert(volume.clone()) {
+            return;
+        }
+        let _note = InUse(self, volume);
+        // Looked for after the note: who forgets the volume later than that sees the note.
+        let kept = self.read().kept.get(volume).cloned();
+        if let Some(kept) = kept {
+            work(&kept);
+        }
+    }
+
+    /// Waits until nobody works on a volume. When it is forgotten before, nobody will.
+    pub(super) async fn unused(&self, volume: &VolumeId) {
+        while self.in_use().contains(volume) {
+            tokio::time::sleep(IN_USE).await;
+        }
+    }
+
+    fn in_use(&self) -> MutexGuard<'_, BTreeSet<VolumeId>> {
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Taken back when the work ends, however that is.
+struct InUse<'a>(&'a Board, &'a VolumeId);
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        self.0.in_use().remove(self.1);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use futures::FutureExt;
 
     use super::super::gate::Promise;
     use super::*;
@@ -144,5 +188,29 @@ mod tests {
         let board = Board::default();
         board.hear(&"vol-1".into(), Heard::Failed("late".to_owned()));
         assert!(board.read().copies.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_holds_up_who_lets_its_volume_go_and_nobody_else() {
+        let (board, id) = (Board::default(), VolumeId::from("vol-1"));
+        let kept = Kept { object: ObjectKey::new("shop", "web-1"), pool: pool(), is_source: false, path: "/v".into() };
+        board.change(|state| drop(state.kept.insert(id.clone(), kept)));
+        let (disk, hangs) = std::sync::mpsc::channel::<()>();
+        let (told, begun) = std::sync::mpsc::channel();
+        let (own, volume) = (board.clone(), id.clone());
+        let writer = std::thread::spawn(move || {
+            own.work_on(&volume, |_| {
+                told.send(()).expect("somebody waits");
+                hangs.recv().expect_err("the disk answers");
+            });
+        });
+        begun.recv().expect("it begins");
+        board.change(|state| state.forget(&id));
+        assert!(board.unused(&id).now_or_never().is_none(), "the volume would be unmounted while it is written");
+        assert!(board.unused(&"vol-2".into()).now_or_never().is_some());
+        drop(disk);
+        writer.join().expect("it ends");
+        board.unused(&id).await;
+        board.work_on(&id, |_| panic!("it was let go"));
     }
 }

@@ -120,6 +120,7 @@ impl Live {
     pub(super) async fn let_go(&self, id: &VolumeId) {
         if self.board.read().kept.contains_key(id) {
             self.board.change(|state| state.forget(id));
+            self.board.unused(id).await;
             self.ask(Command::Settle).await;
         }
     }

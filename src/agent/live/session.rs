@@ -131,12 +131,11 @@ async fn listen(scene: Scene, pool: ObjectKey, mut notices: mpsc::UnboundedRecei
         let (pool, scene) = (pool.to_string(), scene.clone());
         let written = tokio::task::spawn_blocking(move || {
             for (volume, position) in seen {
-                // Held so that the volume is not let go, and unmounted, while its file is written.
-                let state = scene.board.read();
-                let Some(kept) = state.kept.get(&volume) else { continue };
-                if let Err(error) = public_file::write(&kept.path, &pool, &position, Timestamp::now()) {
-                    warn!(volume_id = %volume, %error, "the public file of a copy was not written");
-                }
+                scene.board.work_on(&volume, |kept| {
+                    if let Err(error) = public_file::write(&kept.path, &pool, &position, Timestamp::now()) {
+                        warn!(volume_id = %volume, %error, "the public file of a copy was not written");
+                    }
+                });
             }
         });
         drop(written.await);
