@@ -16,7 +16,7 @@ pub use cloud::{
     Attachment, AttachmentState, CloudSnapshot, CloudVolume, Encryption, ModificationState, SnapshotState, VolumeSettings, VolumeState,
 };
 pub use ids::{InstanceId, NodeName, ObjectKey, SnapshotId, Uid, VolumeId, Zone};
-pub use operation::{Operation, OperationPhase};
+pub use operation::{Operation, OperationPhase, RECYCLE_ORDER};
 pub use phase::Phase;
 pub use reason::Reason;
 pub use schedule::{Schedule, ScheduleError};

@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Begins the id of a comparison that a recycled volume waits for. What pods may have written is no drift.
+pub const RECYCLE_ORDER: &str = "recycle-";
+
 /// What is to be done.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 pub enum Operation {

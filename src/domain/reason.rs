@@ -59,6 +59,12 @@ pub enum Reason {
     SourceFailed,
     /// A node was told to publish the source.
     SourceAssigned,
+    /// A node publishes the source from now on.
+    SourcePublished,
+    /// All of the source was compared with what is known of it.
+    SourceCompared,
+    /// The source or a volume had changed though nobody had told.
+    DriftFound,
     /// Mounted volumes lack changes of the source, and receive them.
     CatchingUp,
     /// A mounted volume cannot follow the source.
@@ -149,6 +155,9 @@ impl Reason {
             Self::NoNodeForSource => "NoNodeForSource",
             Self::SourceFailed => "SourceFailed",
             Self::SourceAssigned => "SourceAssigned",
+            Self::SourcePublished => "SourcePublished",
+            Self::SourceCompared => "SourceCompared",
+            Self::DriftFound => "DriftFound",
             Self::CatchingUp => "CatchingUp",
             Self::CopyFailed => "CopyFailed",
             Self::SnapshotCreated => "SnapshotCreated",

@@ -4,13 +4,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{Access, ClaimRef, ObjectKey, ReclaimPolicy};
+use crate::domain::{Access, ClaimRef, ObjectKey, RECYCLE_ORDER, ReclaimPolicy};
 
 use super::age;
 use super::demand::{DemandAction, DemandSeen};
 use super::live::VerifiedSeen;
 use super::observation::VolumeSeen;
-use super::operations::RECYCLE_ORDER;
 
 /// How long the agent has: a volume that cannot be read in that time is sooner made anew.
 const LIMIT: SignedDuration = SignedDuration::from_mins(10);

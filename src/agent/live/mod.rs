@@ -20,6 +20,7 @@ mod scene;
 mod session;
 mod side;
 mod sources;
+mod tell;
 mod verification;
 mod wanted;
 
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::ResourceExt;
+use kube::runtime::events::{self, Recorder};
 use kube::runtime::reflector::Store;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
@@ -84,7 +86,9 @@ impl Live {
         let spool = state.join("spool");
         let (board, client, publishers) = (Board::default(), reporter.client.clone(), Arc::default());
         let identity = watched.identity;
-        let scene = Scene { board, client, node: node.clone(), settings, identity, spool, metrics, publishers };
+        let speaker = events::Reporter { controller: "volume-dispatcher-agent".to_owned(), instance: Some(node.to_string()) };
+        let recorder = Recorder::new(client.clone(), speaker);
+        let scene = Scene { board, client, recorder, node: node.clone(), settings, identity, spool, metrics, publishers };
         let (commands, orders) = mpsc::unbounded_channel();
         let live = Self { board: scene.board.clone(), sources: watched.sources.clone(), commands };
         tasks.spawn(crew::run(scene.clone(), watched.sources, watched.sources_changed, orders));
@@ -106,6 +110,7 @@ impl Live {
         let kept = Kept {
             object: ObjectKey::new(volume.namespace().unwrap_or_default(), volume.name_any()),
             pool: sources::pool_of(volume),
+            pool_uid: volume.spec.pool_ref.uid.clone(),
             is_source: volume.spec.role == Role::Source,
             path: path.to_owned(),
         };

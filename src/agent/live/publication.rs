@@ -9,14 +9,15 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 use treesync::index::IndexOptions;
 use treesync::model::Rules;
-use treesync::publish::{Phase, PublishOptions, Publisher};
+use treesync::publish::{Phase, PublishOptions, PublishStatus, Publisher};
 
 use super::board::Publishing;
 use super::listener::Listener;
 use super::scene::Scene;
+use super::tell::{News, of_source};
 use super::wanted::{Publication, rules};
 use crate::api::keys::LABEL_POOL;
-use crate::domain::ObjectKey;
+use crate::domain::{ObjectKey, Reason};
 use crate::k8s::watch::{Wakers, reflect};
 
 /// How often the publisher is asked how it is. A position that is awaited is reported within 300 ms.
@@ -63,6 +64,8 @@ impl Published {
         let address = listener.open(pool, publisher.clone(), volumes);
         info!(%pool, address, position = %publisher.position(), index = publisher.status().index, "publishes");
         scene.announce(pool, &publisher);
+        let words = format!("{} publishes the source at {address}, from {} on", scene.node, publisher.position());
+        scene.tell(pool, News { is_warning: false, reason: Reason::SourcePublished, words });
         let watching = tokio::spawn(watch(scene.clone(), pool.clone(), publisher.clone(), address));
         Ok(Self { publication: publication.clone(), publisher, watching, _holders: holders })
     }
@@ -105,12 +108,15 @@ fn options(publication: &Publication) -> Result<PublishOptions, String> {
 
 /// Notes how the publisher is.
 async fn watch(scene: Scene, pool: ObjectKey, publisher: Arc<Publisher>, address: String) {
-    let (mut scans, mut drift) = (0, 0);
+    let mut before = PublishStatus { scans: 0, drift_of_feed: 0, ..publisher.status() };
     loop {
         let status = publisher.status();
-        scene.metrics.rescanned(&pool.namespace, &pool.name, status.scans.saturating_sub(scans));
-        scene.metrics.drifted(&pool.namespace, &pool.name, status.drift_of_feed.saturating_sub(drift));
-        (scans, drift) = (status.scans, status.drift_of_feed);
+        scene.metrics.rescanned(&pool.namespace, &pool.name, status.scans.saturating_sub(before.scans));
+        scene.metrics.drifted(&pool.namespace, &pool.name, status.drift_of_feed.saturating_sub(before.drift_of_feed));
+        for news in of_source(&before, &status) {
+            scene.tell(&pool, news);
+        }
+        before = status.clone();
         let error = (status.phase == Phase::Ended).then(|| status.last_error.unwrap_or_else(|| "the publisher has ended".to_owned()));
         let publishing = Publishing {
             position: Some(status.position),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use kube::Client;
+use kube::runtime::events::Recorder;
 use tokio::sync::watch;
 use treesync::publish::Publisher;
 use treesync::wire::{TlsMaterial, TlsSource};
@@ -35,6 +36,8 @@ impl SyncSettings {
 pub(super) struct Scene {
     pub(super) board: Board,
     pub(super) client: Client,
+    /// Where events are written.
+    pub(super) recorder: Recorder,
     pub(super) node: NodeName,
     pub(super) settings: SyncSettings,
     /// The certificate of this agent, once it has one.

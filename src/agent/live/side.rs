@@ -101,7 +101,8 @@ mod tests {
     }
 
     fn board(is_source: bool) -> Board {
-        let kept = Kept { object: ObjectKey::new("shop", "web-0"), pool: pool(), is_source, path: PathBuf::from("/v") };
+        let kept =
+            Kept { object: ObjectKey::new("shop", "web-0"), pool: pool(), pool_uid: "u".to_owned(), is_source, path: PathBuf::from("/v") };
         Board { kept: BTreeMap::from([("vol-1".into(), kept)]), ..Board::default() }
     }
 

@@ -17,9 +17,10 @@ use super::crew::Command;
 use super::names::server_name;
 use super::public_file;
 use super::scene::Scene;
+use super::tell::News;
 use super::wanted::{Kept, SourceSeen, rules};
 use crate::api::{VerifiedStatus, VerifyLevel, VerifySpec};
-use crate::domain::VolumeId;
+use crate::domain::{RECYCLE_ORDER, Reason, VolumeId};
 
 /// How often a comparison that fails, or finds differences that it does not mend, is made: changes that are under way
 /// look like differences.
@@ -110,6 +111,12 @@ fn answer(scene: &Scene, id: &VolumeId, kept: &Kept, order: &VerifySpec, result:
     scene.metrics.verified(namespace, pool, word);
     scene.metrics.drifted(namespace, pool, result.as_ref().map_or(0, |verdict| verdict.differences));
     info!(volume = %kept.object, id = order.id, result = word, "verified");
+    if ["repaired", "different"].contains(&word) && !order.id.starts_with(RECYCLE_ORDER) {
+        let number = result.as_ref().map_or(0, |verdict| verdict.differences);
+        let mended = if word == "repaired" { "mended" } else { "left as they are" };
+        let words = format!("the volume {} differed from the source in {number} paths, which were {mended}", kept.object.name);
+        scene.tell(&kept.pool, News { is_warning: true, reason: Reason::DriftFound, words });
+    }
     let verified = VerifiedStatus {
         id: order.id.clone(),
         level: order.level,

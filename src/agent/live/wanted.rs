@@ -17,6 +17,8 @@ pub(super) struct Kept {
     pub(super) object: ObjectKey,
     /// Its pool.
     pub(super) pool: ObjectKey,
+    /// The UID of its pool.
+    pub(super) pool_uid: String,
     /// Whether it is the source of the pool.
     pub(super) is_source: bool,
     /// Its base mount.
@@ -128,7 +130,13 @@ mod tests {
     }
 
     fn kept(name: &str, is_source: bool) -> Kept {
-        Kept { object: ObjectKey::new("shop", name), pool: pool(), is_source, path: PathBuf::from("/v").join(name) }
+        Kept {
+            object: ObjectKey::new("shop", name),
+            pool: pool(),
+            pool_uid: "u".to_owned(),
+            is_source,
+            path: PathBuf::from("/v").join(name),
+        }
     }
 
     fn source(published: Option<(&str, &str)>) -> SourceSeen {

@@ -15,9 +15,6 @@ use crate::domain::{NodeName, ObjectKey, Operation, OperationPhase, Reason, Sync
 use super::age;
 use super::live::VerifiedSeen;
 
-/// Begins the id of a comparison that a recycled volume waits for.
-pub const RECYCLE_ORDER: &str = "recycle-";
-
 /// Everything that the operations depend on.
 #[derive(Clone, Debug, Default)]
 pub struct OperationsSeen {

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::domain::{NodeName, OperationPhase, Reason, SyncPosition, VerifyLevel};
+use crate::domain::{NodeName, OperationPhase, RECYCLE_ORDER, Reason, SyncPosition, VerifyLevel};
 
 use super::super::age;
-use super::{CopySeen, OperatedPool, OperationAction, OperationReport, OperationSeen, OperationsSeen, RECYCLE_ORDER, Targets, words};
+use super::{CopySeen, OperatedPool, OperationAction, OperationReport, OperationSeen, OperationsSeen, Targets, words};
 
 /// Comparisons of one node at a time: each reads a whole volume, which pods read too.
 const VERIFIED_AT_ONCE: usize = 2;

@@ -2,9 +2,9 @@
 
 use jiff::SignedDuration;
 
-use crate::domain::{OperationPhase, Reason};
+use crate::domain::{OperationPhase, RECYCLE_ORDER, Reason};
 use crate::plan::VerifiedSeen;
-use crate::plan::operations::{CopySeen, DoneAtSource, OperationReport, OperationSeen, PoolContent, RECYCLE_ORDER, Targets};
+use crate::plan::operations::{CopySeen, DoneAtSource, OperationReport, OperationSeen, PoolContent, Targets};
 
 use super::build::{NOW, at, key};
 use super::operations_build::{DONE, OperationBuild, copy, on, position, push, verified};

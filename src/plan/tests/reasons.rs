@@ -98,6 +98,9 @@ const OF_EXECUTION: [Reason; 14] = [
     Reason::Retained,
 ];
 
+/// Reasons of events that agents give.
+const OF_AGENTS: [Reason; 3] = [Reason::SourcePublished, Reason::SourceCompared, Reason::DriftFound];
+
 #[test]
 fn each_reason_of_a_plan_is_reachable() {
     for (reason, plan) in from_supply() {
@@ -112,6 +115,7 @@ fn each_reason_of_a_plan_is_reachable() {
 #[test]
 fn the_tables_leave_no_reason_out() {
     let mut listed: BTreeSet<Reason> = OF_EXECUTION.into();
+    listed.extend(OF_AGENTS);
     listed.extend(OF_OPERATIONS);
     listed.extend(from_supply().iter().map(|(reason, _)| *reason));
     listed.extend(from_demand().iter().map(|(reason, _)| *reason));

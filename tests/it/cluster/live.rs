@@ -29,6 +29,7 @@ fn copies_in_use_follow_their_source_through_edits_and_kills() {
         agents_that_are_killed_go_on(stage, &pods).await?;
         a_checkpoint_and_a_verification_are_answered(stage, &copies).await?;
         rsync_finds_no_difference(stage, &copies).await?;
+        drift_is_found_mended_and_told(stage, &copies).await?;
         everything_can_be_unmounted(stage, &copies).await
     });
 }
@@ -195,6 +196,26 @@ async fn a_checkpoint_and_a_verification_are_answered(stage: &Stage, copies: &[(
         .await?;
     }
     Ok(())
+}
+
+/// Somebody writes past the agent, on the base mount of a copy.
+async fn drift_is_found_mended_and_told(stage: &Stage, copies: &[(String, String)]) -> Result<()> {
+    let (name, _) = copies.first().context("a copy")?;
+    operate(stage, "compare", "operation: Sync, verify: Metadata").await?;
+    std::fs::write(mounted(stage, name).await?.join("VERSION"), "generation three")?;
+    let order = r#"{"spec":{"verify":{"id":"drift","level":"Content","repair":true}}}"#;
+    patch(stage, &format!("pvol/{name}"), &[], order).await?;
+    for (reason, words) in [("SourcePublished", "publishes the source at"), ("SourceCompared", "whole source"), ("DriftFound", name)] {
+        let select = format!("--field-selector=reason={reason}");
+        let notes = ["--namespace", SHOP, "get", "events", &select, "--output=jsonpath={.items[*].message}"];
+        wait::until(&format!("an event of the pool says {reason}"), LIMIT, async || {
+            let told = stage.cluster.kubectl(&notes).await?;
+            ensure!(told.contains(words), "the events say {told:?}");
+            Ok(Some(()))
+        })
+        .await?;
+    }
+    rsync_finds_no_difference(stage, copies).await
 }
 
 /// What rsync would change on a copy to make it equal to the source. The attributes of users alone: what else there is
