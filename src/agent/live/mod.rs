@@ -6,6 +6,7 @@
 
 mod board;
 mod crew;
+mod deletion;
 mod gate;
 mod listener;
 mod names;

@@ -1,5 +1,6 @@
 //! The part of a PathOperation that is done at the source.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use kube::runtime::reflector::Store;
@@ -9,13 +10,13 @@ use tracing::{info, warn};
 use treesync::model::TreePath;
 use treesync::publish::{Changed, PublishError, Publisher};
 
-use super::public_file;
 use super::scene::Scene;
+use super::{deletion, public_file};
 use crate::api::PathOperation;
 use crate::api::keys::{LABEL_NODE, MANAGER_AGENT};
 use crate::api::path_operation::{Operation, OperationAtSource, OperationPhase, PathOperationSpec};
 use crate::domain::{NodeName, ObjectKey};
-use crate::k8s::write::apply_status;
+use crate::k8s::write::{Outcome, apply_status};
 
 /// How many paths an answer names.
 const PATHS_TOLD: usize = 50;
@@ -48,14 +49,21 @@ pub(super) async fn perform(client: &Client, scene: &Scene, operation: &PathOper
     let namespace = operation.namespace().unwrap_or_default();
     let pool = ObjectKey::new(namespace.as_str(), operation.spec.pool_ref.name.as_str());
     let Some(publisher) = scene.publisher(&pool) else { return };
-    let spec = operation.spec.clone();
-    let done = tokio::task::spawn_blocking(move || deed(&spec).and_then(|deed| carry_out(&publisher, &deed, spec.dry_run))).await;
+    // Mounted as long as somebody has the publisher.
+    let mount = scene.board.read().kept.values().find(|kept| kept.pool == pool && kept.is_source).map(|kept| kept.path.clone());
+    let Some(mount) = mount else { return };
+    let (spec, uid) = (operation.spec.clone(), operation.uid().unwrap_or_default());
+    let source = Source { publisher, mount: mount.clone(), uid: uid.clone() };
+    let done = tokio::task::spawn_blocking(move || deed(&spec).and_then(|deed| carry_out(&source, &deed, spec.dry_run))).await;
     let done = done.unwrap_or_else(|error| Err(error.to_string()));
     info!(%pool, operation = operation.name_any(), what = ?operation.spec.operation, path = operation.spec.path, error = ?done.as_ref().err(), "done at the source");
     let api: Api<PathOperation> = Api::namespaced(client.clone(), &namespace);
     let status = json!({"source": told(scene.node.as_str(), done)});
-    if let Err(error) = apply_status(&api, MANAGER_AGENT, operation, status).await {
-        warn!(%error, operation = operation.name_any(), "what was done was not noted, and may be done again");
+    match apply_status(&api, MANAGER_AGENT, operation, status).await {
+        Ok(Outcome::Done) => drop(tokio::task::spawn_blocking(move || deletion::forget(&mount, &uid)).await),
+        // It stays due, for the object as it is now.
+        Ok(Outcome::Stale) => {}
+        Err(error) => warn!(%error, operation = operation.name_any(), "what was done was not noted, and may be done again"),
     }
 }
 
@@ -75,11 +83,20 @@ fn deed(spec: &PathOperationSpec) -> Result<Deed, String> {
     }
 }
 
-fn carry_out(publisher: &Publisher, deed: &Deed, is_dry_run: bool) -> Result<Changed, String> {
+/// Where an operation is done, and which one it is.
+struct Source {
+    publisher: Arc<Publisher>,
+    mount: PathBuf,
+    uid: String,
+}
+
+fn carry_out(source: &Source, deed: &Deed, is_dry_run: bool) -> Result<Changed, String> {
     let at = |position| Changed { position, paths: Vec::new() };
+    let publisher = &source.publisher;
     let done: Result<Changed, PublishError> = match deed {
         Deed::Push(path) => publisher.push(path, is_dry_run),
-        Deed::Delete(path) => publisher.delete(path, is_dry_run),
+        Deed::Delete(path) if is_dry_run => publisher.delete(path, true),
+        Deed::Delete(path) => return deletion::delete(publisher, &source.mount, &source.uid, path),
         Deed::Sync { .. } if is_dry_run => Ok(at(publisher.position())),
         Deed::Sync { rescan: true } => publisher.rescan().map(at),
         Deed::Sync { rescan: false } => publisher.settle().map(at),

@@ -4,7 +4,7 @@
 //! directory and follows no link.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -17,7 +17,6 @@ use treesync::model::Position;
 /// The directory of the public file in the root of a copy. It never travels.
 pub(super) const DIRECTORY: &str = ".volume-dispatcher";
 const FILE: &str = "generation.json";
-const NEXT: &str = "generation.json.next";
 
 /// Directories that no comparison looks into.
 const OF_EACH_FILESYSTEM: [&str; 2] = [DIRECTORY, "lost+found"];
@@ -51,15 +50,50 @@ pub(super) fn write(copy: &Path, pool: &str, position: &Position, now: Timestamp
         generation: position.generation,
         time: format!("{now:.3}"),
     };
-    let root = openat(CWD, copy, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let directory = directory(&root)?;
-    remove(&directory, NEXT)?;
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut file = File::from(openat(&directory, NEXT, flags, Mode::from_raw_mode(0o644))?);
     let mut line = serde_json::to_vec(&content)?;
     line.push(b'\n');
-    file.write_all(&line)?;
-    Ok(renameat(&directory, NEXT, &directory, FILE)?)
+    replace(copy, FILE, &line, Durability::None)
+}
+
+/// Whether a file outlives a loss of power from now on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Durability {
+    /// After one the file may be the old one, the new one, or empty.
+    None,
+    /// The new one.
+    Synced,
+}
+
+/// Replaces a file in our directory of a volume.
+pub(super) fn replace(volume: &Path, name: &str, bytes: &[u8], durability: Durability) -> io::Result<()> {
+    let root = openat(CWD, volume, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let (directory, next) = (directory(&root)?, format!("{name}.next"));
+    remove(&directory, &next)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(openat(&directory, &next, flags, Mode::from_raw_mode(0o644))?);
+    file.write_all(bytes)?;
+    if durability == Durability::Synced {
+        file.sync_all()?;
+    }
+    renameat(&directory, &next, &directory, name)?;
+    if durability == Durability::Synced { File::from(directory).sync_all() } else { Ok(()) }
+}
+
+/// Removes a file of our directory of a volume.
+pub(super) fn forget(volume: &Path, name: &str) -> io::Result<()> {
+    let root = openat(CWD, volume, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    remove(&openat(&root, DIRECTORY, OPEN_DIRECTORY, Mode::empty())?, name)
+}
+
+/// Reads a file of our directory of a volume, at most so many bytes.
+pub(super) fn read(volume: &Path, name: &str, longest: u64) -> io::Result<Vec<u8>> {
+    let root = openat(CWD, volume, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let directory = openat(&root, DIRECTORY, OPEN_DIRECTORY, Mode::empty())?;
+    // A pod may have put a pipe there, which nobody writes to.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut bytes = Vec::new();
+    File::from(openat(&directory, name, flags, Mode::empty())?).take(longest).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Opens the directory; whatever else has its name is put out of the way, or makes it fail.
@@ -124,6 +158,8 @@ mod tests {
 
     use super::*;
     use treesync::model::SourceId;
+
+    const NEXT: &str = "generation.json.next";
 
     fn position(generation: u64) -> Position {
         Position { source: SourceId([7; 16]), epoch: 2, generation }
