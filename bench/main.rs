@@ -3,6 +3,7 @@
 mod cluster;
 mod controller;
 mod ec2_sim;
+mod live;
 mod planning;
 mod row;
 mod supply;
@@ -18,7 +19,7 @@ use row::Row;
 const RESULTS: &str = "target/bench/results.json";
 
 /// Names of all benchmarks, in the order in which they run.
-const ALL: [&str; 6] = ["planning", "supply", "idle", "ec2-sim", "cluster", "treesync"];
+const ALL: [&str; 7] = ["planning", "supply", "idle", "ec2-sim", "cluster", "treesync", "live"];
 
 fn main() -> ExitCode {
     let only: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
@@ -56,6 +57,9 @@ fn run(only: &[String]) -> Result<()> {
     }
     if wanted("treesync") {
         rows.extend(treesync::run()?);
+    }
+    if wanted("live") {
+        rows.extend(live::run()?);
     }
     write(&rows)
 }

@@ -22,8 +22,14 @@ struct Figure {
 }
 
 pub(crate) fn run() -> Result<Vec<Row>> {
+    run_parts("changes,rename,idle,large,scale", COMMAND)
+}
+
+/// Runs parts of it, which `remake` runs again.
+pub(crate) fn run_parts(parts: &str, remake: &'static str) -> Result<Vec<Row>> {
     let mut command = Command::new("cargo");
-    command.args(["bench", "--quiet", "--package", "treesync", "--bench", "copies"]).stderr(Stdio::inherit());
+    command.args(["bench", "--quiet", "--package", "treesync", "--bench", "copies"]).env("TREESYNC_BENCH_ONLY", parts);
+    command.stderr(Stdio::inherit());
     let output = command.output().context("cargo cannot be run")?;
     ensure!(output.status.success(), "the benchmark of treesync failed: {}", output.status);
     let text = String::from_utf8(output.stdout).context("the benchmark prints JSON")?;
@@ -37,7 +43,7 @@ pub(crate) fn run() -> Result<Vec<Row>> {
         };
         // A handful, for the life of the process.
         let [name, unit, rival] = [name, unit, rival].map(|text| &*text.leak());
-        rows.push(Comparison { name, unit, rival, target, command: COMMAND }.row(value, rival_value));
+        rows.push(Comparison { name, unit, rival, target, command: remake }.row(value, rival_value));
     }
     Ok(rows)
 }

@@ -4,6 +4,7 @@
 
 #![expect(clippy::cast_precision_loss, reason = "figures are for people, and none has more than 52 bits")]
 
+mod away;
 mod large;
 mod process;
 mod scale;
@@ -45,6 +46,9 @@ fn main() {
     }
     if is_wanted("large") {
         large::measure();
+    }
+    if is_wanted("away") {
+        away::measure(files);
     }
     for files in [files, files * 5, files * 10].into_iter().filter(|_| is_wanted("scale")) {
         scale::measure(files);
