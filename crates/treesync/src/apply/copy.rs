@@ -1,5 +1,6 @@
 //! A copy: opened, recovered, changed batch by batch.
 
+mod ahead;
 mod rest;
 
 use super::contents::Contents;
@@ -9,7 +10,7 @@ use super::hidden::{Home, Marker, MarkerState, NAMES_ON_A_SHELF, RawClone, marke
 use super::observer::{Observer, Step, Unobserved};
 use super::plan::{Given, Make, Plan, plan};
 use super::publish::Publisher;
-use super::stage::{Staged, room, stage};
+use super::stage::{Ahead, Staged, room, stage};
 use crate::model::{Batch, Position, Rules, TreePath};
 use crate::tree::Root;
 use std::sync::Arc;
@@ -75,6 +76,8 @@ pub struct Copy {
     has_trash: bool,
     /// What was replaced, or an empty shelf, is in the stage, and has to leave it before something new is staged.
     is_stage_used: bool,
+    /// Files in the stage that a batch may ask for.
+    ahead: Ahead,
     /// Operations since the trash was emptied: so many names may be in it, beside removed trees.
     replaced: u64,
     by_file: u32,
@@ -118,6 +121,7 @@ impl Copy {
             is_empty,
             has_trash: true,
             is_stage_used: false,
+            ahead: Ahead::default(),
             replaced: 0,
             by_file: 0,
         };
@@ -279,7 +283,7 @@ impl Copy {
         // An intent of before is of no use: the comparison saw what came of it, and says what is missing.
         if self.pending.take().is_some() || self.unusable.is_some() {
             self.mark(&Marker { state: MarkerState::Repairing, ..after_repair(batch) })?;
-            self.home.clear_stage()?;
+            self.clear_stage()?;
             self.home.remove("intent")?;
         }
         let mut after = after_repair(batch);
@@ -338,7 +342,7 @@ impl Copy {
         }
         let (intent, staged) = self.prepare(&plan, batch, contents, after).inspect_err(|_| {
             // The first failure is the one to tell; what stays in the stage is thrown away by the next open or apply.
-            let _ = self.home.clear_stage().and_then(|()| self.home.remove("intent"));
+            let _ = self.clear_stage().and_then(|()| self.home.remove("intent"));
         })?;
         applied.received_bytes = staged.filled.received_bytes;
         applied.local_bytes = staged.filled.local_bytes;
@@ -358,29 +362,31 @@ impl Copy {
     /// Everything up to the marker that says so: nothing is visible, all is durable.
     fn prepare(&mut self, plan: &Plan, batch: &Batch, contents: &dyn Contents, after: Marker) -> Result<(Intent, Staged), Problem> {
         self.empty_stage()?;
-        if self.has_trash && room::check(&self.root, plan, batch).is_err() {
-            self.sweep(usize::MAX)?;
+        if room::check(&self.root, plan, batch).is_err() {
+            self.make_room()?;
         }
         room::check(&self.root, plan, batch)?;
+        let mut ahead = self.take_ahead();
         let place = (&self.root, &self.home, &*self.options.rules);
-        let staged = stage(place, plan, batch, contents, &*self.options.observer)?;
+        let staged = stage(place, plan, (batch, contents), &mut ahead, &*self.options.observer)?;
         let intent = Intent { after, operations: staged.operations(plan, batch) };
         self.step(Step::WriteIntent)?;
         let (bytes, checksum) = intent.encode();
         let file = self.home.write("intent", &bytes)?;
         self.step(Step::Sync)?;
-        self.sync_prepared(plan, &file)?;
+        self.sync_prepared(plan, &staged, &file)?;
         self.step(Step::MarkApplying)?;
         let before = self.marker.unwrap_or(Marker { position: Position { generation: 0, ..after.position }, structure: 0, ..after });
         self.mark(&Marker { state: MarkerState::Applying { intent: checksum }, ..before })?;
         Ok((intent, staged))
     }
 
-    fn sync_prepared(&mut self, plan: &Plan, intent: &std::fs::File) -> Result<(), Problem> {
+    fn sync_prepared(&mut self, plan: &Plan, staged: &Staged, intent: &std::fs::File) -> Result<(), Problem> {
         let is_by_file = self.by_file > 0 || self.options.sync_budget.is_zero();
         if is_by_file && self.root.filesystem().keeps_order() {
             self.by_file = self.by_file.saturating_sub(1);
-            let files = || (0..).zip(&plan.make).filter(|(_, make)| matches!(make, Make::File { .. })).map(|(number, _)| number);
+            let made = || staged.ready.iter().zip(&plan.make);
+            let files = || made().filter(|(_, make)| matches!(make, Make::File { .. })).map(|(ready, _)| ready.number);
             // All writes are begun before the first is waited for: the commit of one file then serves the others.
             files().try_for_each(|number| self.home.begin_to_write_staged(number))?;
             files().try_for_each(|number| self.home.sync_staged(number))?;

@@ -7,6 +7,8 @@ use std::io;
 pub enum Step {
     /// Making one new file, link, symbolic link or directory in the stage.
     Stage(u64),
+    /// Making one file in the stage that a batch is likely to hold.
+    StageAhead(u64),
     /// Writing the intent.
     WriteIntent,
     /// Making stage and intent durable.

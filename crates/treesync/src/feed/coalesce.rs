@@ -22,6 +22,8 @@ pub enum Writer {
     Busy,
     /// It is done, or it was no write.
     Done,
+    /// It closed the file, which most likely has its bytes now.
+    Closed,
 }
 
 /// How long to wait.
@@ -33,16 +35,19 @@ pub struct Windows {
     pub longest: Duration,
     /// For files that stay open after a write.
     pub kept_open: Duration,
+    /// Since a file was closed, before it is read ahead of the rest.
+    pub ahead: Duration,
     /// Names that are held at most; more, and the whole tree is compared instead.
     pub names_max: usize,
 }
 
 impl Default for Windows {
     /// 20 ms is the gap that an unpacking archive or a build does not leave; 1 s is as stale as a copy may get by waiting;
-    /// a log file that stays open is worth a copy each 5 s. 200,000 names are about 30 MB.
+    /// a log file that stays open is worth a copy each 5 s. 2 ms gather some files to be read ahead together, and leave the
+    /// copies most of the 20 ms. 200,000 names are about 30 MB.
     fn default() -> Self {
         let (quiet, longest, kept_open) = (Duration::from_millis(20), Duration::from_secs(1), Duration::from_secs(5));
-        Self { quiet, longest, kept_open, names_max: 200_000 }
+        Self { quiet, longest, kept_open, ahead: Duration::from_millis(2), names_max: 200_000 }
     }
 }
 
@@ -66,13 +71,29 @@ pub struct Coalescer {
     since: VecDeque<(Duration, Dirty)>,
     open: HashSet<Dirty>,
     is_everything: bool,
+    ahead: Ahead,
+}
+
+/// Names in a burst that are read ahead at most; what is beyond waits for quiet.
+const AHEAD_MAX: usize = 4096;
+
+/// Files that can be read before the burst that they are in is over.
+#[derive(Clone, Debug, Default)]
+struct Ahead {
+    is_wanted: bool,
+    /// Closed, and not taken yet.
+    waiting: Vec<At>,
+    since: Duration,
+    /// All of this burst, so that each is read ahead once.
+    known: HashSet<At>,
 }
 
 impl Coalescer {
     /// Nothing waits.
     pub fn new(windows: Windows) -> Self {
         let (dirty, since, open) = (BTreeSet::new(), VecDeque::new(), HashSet::new());
-        Self { windows, dirty, first: Duration::ZERO, last: Duration::ZERO, since, open, is_everything: false }
+        let (first, last) = (Duration::ZERO, Duration::ZERO);
+        Self { windows, dirty, first, last, since, open, is_everything: false, ahead: Ahead::default() }
     }
 
     /// Notes an event.
@@ -90,6 +111,9 @@ impl Coalescer {
                 self.first = now;
             }
             self.last = now;
+            if let (Dirty::Name(at), Writer::Closed, true) = (&dirty, writer, self.ahead.is_wanted) {
+                self.add_ahead(at, now);
+            }
             self.dirty.insert(dirty);
         }
         if self.dirty.len() + self.since.len() > self.windows.names_max {
@@ -97,9 +121,41 @@ impl Coalescer {
         }
     }
 
+    fn add_ahead(&mut self, at: &At, now: Duration) {
+        if self.ahead.known.len() < AHEAD_MAX && self.ahead.known.insert(at.clone()) {
+            if self.ahead.waiting.is_empty() {
+                self.ahead.since = now;
+            }
+            self.ahead.waiting.push(at.clone());
+        }
+    }
+
+    /// From now on keeps, or does not keep, what can be read ahead.
+    pub fn want_ahead(&mut self, is_wanted: bool) {
+        if self.ahead.is_wanted != is_wanted {
+            self.ahead = Ahead { is_wanted, ..Ahead::default() };
+        }
+    }
+
+    /// When something can be read ahead; none when nothing waits for that.
+    pub fn ahead_at(&self) -> Option<Duration> {
+        (!self.ahead.waiting.is_empty()).then(|| self.ahead.since + self.windows.ahead)
+    }
+
+    /// Takes what can be read ahead. It is due all the same when it is calm.
+    pub fn take_ahead(&mut self, now: Duration) -> Vec<At> {
+        let is_time = self.ahead_at().is_some_and(|at| at <= now);
+        if is_time { std::mem::take(&mut self.ahead.waiting) } else { Vec::new() }
+    }
+
+    fn take_dirty(&mut self) -> Vec<Dirty> {
+        self.ahead = Ahead { is_wanted: self.ahead.is_wanted, ..Ahead::default() };
+        std::mem::take(&mut self.dirty).into_iter().collect()
+    }
+
     /// Notes that events were lost.
     pub fn add_everything(&mut self) {
-        self.dirty.clear();
+        self.take_dirty();
         self.since.clear();
         self.open.clear();
         self.is_everything = true;
@@ -127,7 +183,7 @@ impl Coalescer {
                 self.take_oldest_open();
             }
         }
-        Due { dirty: std::mem::take(&mut self.dirty).into_iter().collect(), is_everything: std::mem::take(&mut self.is_everything) }
+        Due { dirty: self.take_dirty(), is_everything: std::mem::take(&mut self.is_everything) }
     }
 
     /// Takes all that waits, due or not.
@@ -135,7 +191,7 @@ impl Coalescer {
         while !self.since.is_empty() {
             self.take_oldest_open();
         }
-        Due { dirty: std::mem::take(&mut self.dirty).into_iter().collect(), is_everything: std::mem::take(&mut self.is_everything) }
+        Due { dirty: self.take_dirty(), is_everything: std::mem::take(&mut self.is_everything) }
     }
 
     fn take_oldest_open(&mut self) {
@@ -200,6 +256,25 @@ mod tests {
         assert_eq!(waiting.due_at(), Some(ms(5000)));
         assert_eq!(waiting.take(ms(5000)).dirty, [name(1)]);
         assert_eq!(waiting.due_at(), None);
+    }
+
+    #[test]
+    fn a_closed_file_is_read_ahead_once_in_a_burst_and_is_due_all_the_same() {
+        let closed = |number| At { parent: None, name: vec![number] };
+        let mut waiting = coalescer();
+        waiting.add(Dirty::Name(closed(0)), Writer::Closed, ms(0));
+        assert_eq!(waiting.ahead_at(), None, "nobody wants it");
+        waiting.want_ahead(true);
+        waiting.add(Dirty::Name(closed(1)), Writer::Done, ms(1));
+        waiting.add(Dirty::Name(closed(1)), Writer::Closed, ms(2));
+        waiting.add(Dirty::Name(closed(2)), Writer::Closed, ms(3));
+        assert_eq!((waiting.ahead_at(), waiting.take_ahead(ms(3))), (Some(ms(4)), vec![]));
+        assert_eq!(waiting.take_ahead(ms(4)), [closed(1), closed(2)]);
+        waiting.add(Dirty::Name(closed(1)), Writer::Closed, ms(5));
+        assert_eq!(waiting.ahead_at(), None, "it was read in this burst");
+        assert_eq!(waiting.take(ms(25)).dirty, [0, 1, 2].map(|number| Dirty::Name(closed(number))));
+        waiting.add(Dirty::Name(closed(1)), Writer::Closed, ms(30));
+        assert_eq!(waiting.ahead_at(), Some(ms(32)));
     }
 
     #[test]

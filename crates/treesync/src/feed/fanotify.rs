@@ -115,6 +115,20 @@ impl Feed {
         self.shared.state().coalescer.due_at()
     }
 
+    /// When something can be read ahead, in the feed's time.
+    pub fn ahead_at(&self) -> Option<Duration> {
+        self.shared.state().coalescer.ahead_at()
+    }
+
+    /// Takes names of files that were closed lately. They are due all the same when it is calm. `is_wanted` says whether to
+    /// keep such names from now on.
+    pub fn take_ahead(&self, is_wanted: bool) -> Vec<At> {
+        let now = self.now();
+        let mut state = self.shared.state();
+        state.coalescer.want_ahead(is_wanted);
+        state.coalescer.take_ahead(now)
+    }
+
     /// Takes what is due now.
     pub fn take(&self) -> Due {
         self.shared.state().coalescer.take(self.now())
@@ -280,7 +294,8 @@ impl Drain {
         };
         let now = self.shared.started.elapsed();
         let mut state = self.shared.state();
-        let due_before = state.coalescer.due_at();
+        let next = |coalescer: &mut Coalescer| coalescer.due_at().into_iter().chain(coalescer.ahead_at()).min();
+        let due_before = next(&mut state.coalescer);
         state.events += events.len() as u64;
         for event in events {
             if event.mask & libc::FAN_Q_OVERFLOW != 0 {
@@ -294,7 +309,7 @@ impl Drain {
             }
         }
         // Whoever was woken before looks again when something is due then: later news only puts that off.
-        let is_sooner = state.coalescer.due_at().is_some_and(|due_at| due_before.is_none_or(|before| due_at < before));
+        let is_sooner = next(&mut state.coalescer).is_some_and(|due_at| due_before.is_none_or(|before| due_at < before));
         drop(state);
         if is_sooner {
             (self.wake)();
@@ -314,7 +329,11 @@ impl Drain {
 /// What may have changed, by what an event says.
 fn meaning(event: Event, reserved: Option<&Identity>) -> Vec<(Dirty, Writer)> {
     let is_writing = event.mask & (MASK | libc::FAN_CLOSE_WRITE) & !libc::FAN_ONDIR == libc::FAN_MODIFY;
-    let writer = if is_writing { Writer::Busy } else { Writer::Done };
+    let writer = match event.mask {
+        _ if is_writing => Writer::Busy,
+        mask if mask & libc::FAN_CLOSE_WRITE != 0 => Writer::Closed,
+        _ => Writer::Done,
+    };
     let mut dirty = Vec::new();
     let has_names = !event.names.is_empty();
     for (directory, name) in event.names {

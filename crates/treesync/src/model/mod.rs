@@ -1,5 +1,6 @@
 //! What is said of a tree: paths, entries, changes, batches, positions. Values only: no I/O, no clock.
 
+mod ahead;
 mod batch;
 mod content;
 mod encode;
@@ -9,6 +10,7 @@ mod path;
 mod position;
 mod rules;
 
+pub use ahead::Ahead;
 pub use batch::{Batch, ChangedBlock, Delta, INLINE_MAX_BYTES, Put, Structural};
 pub use content::{ContentHash, Wanted};
 pub use encode::{DecodeError, proto};

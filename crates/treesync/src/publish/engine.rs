@@ -139,6 +139,7 @@ impl Engine {
                 Ok(message) => self.answer(message)?,
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            self.read_ahead();
             let due = self.feed.as_ref().map(Feed::take).unwrap_or_default();
             self.survive(|engine| engine.take_in(due))?;
             if self.is_comparison_due() {
@@ -165,7 +166,8 @@ impl Engine {
 
     fn until_next(&self) -> Duration {
         let now = Instant::now();
-        let feed = self.feed.as_ref().and_then(|feed| Some(feed.due_at()?.saturating_sub(feed.now())));
+        let next = |feed: &Feed| feed.due_at().into_iter().chain(feed.ahead_at()).min();
+        let feed = self.feed.as_ref().and_then(|feed| Some(next(feed)?.saturating_sub(feed.now())));
         let comparison = match &self.comparison {
             Some(comparison) => Some(comparison.next_slice),
             None => self.compares_again().then_some(self.next_comparison),
@@ -333,6 +335,7 @@ impl Engine {
         }
         drop(view);
         self.take_in_names(names)?;
+        self.shared.state().forget_ahead();
         let events = self.feed.as_ref().map_or(0, Feed::event_count);
         self.shared.update(|status| status.events = events);
         Ok(())

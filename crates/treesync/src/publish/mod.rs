@@ -1,6 +1,7 @@
 //! The source of many copies: follows a tree, gives each batch of changes a generation, and tells subscribers what they
 //! lack. One thread (`engine`) reads the source and commits to the index; everything else only looks.
 
+mod ahead;
 mod content;
 mod engine;
 mod intake;

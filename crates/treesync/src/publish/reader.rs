@@ -137,6 +137,19 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A small file with one name, as it is now; none when it is something else, or is written to.
+    pub fn read_small(&mut self, path: &TreePath, most_bytes: u64) -> Result<Option<(Entry, Bytes)>, PublishError> {
+        let is_small = |stat: &Stat| stat.kind == NodeKind::File && stat.size_bytes <= most_bytes && stat.links == 1;
+        if !self.rules.travels(path) || !self.lookup.stat(path)?.is_some_and(|stat| is_small(&stat)) {
+            return Ok(None);
+        }
+        match self.lookup.read_entry_and_bytes(path, self.rules, most_bytes) {
+            Ok((Reading::Entry(entry, stat), Some(bytes))) if is_small(&stat) => Ok(Some((*entry, bytes))),
+            Ok(_) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Notes a path that cannot be read.
     pub fn note_error(&mut self, error: &TreeError) {
         tracing::warn!(%error, "a path cannot be read; copies keep what they have of it");

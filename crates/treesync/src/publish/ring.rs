@@ -5,9 +5,10 @@ use super::status::{Detection, Phase, PublishStatus};
 use super::still::Stills;
 use super::{PublishError, PublishOptions};
 use crate::index::{Index, Opened};
-use crate::model::{Batch, Position, Rules};
+use crate::model::{Ahead, Batch, Position, Put, Rules};
 use crate::tree::Root;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,15 @@ pub(super) struct State {
     /// would empty the copies.
     pub is_complete: bool,
     end_reason: Option<String>,
+    /// What was read ahead of the next batch.
+    ahead: Vec<Arc<Ahead>>,
+    /// How many hints were told before those.
+    ahead_before: u64,
+    ahead_bytes: u64,
 }
+
+/// Bytes of files that are told ahead of one batch at most: they travel a second time with it.
+const AHEAD_MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Shared by the engine, subscriptions and readers.
 pub(super) struct Shared {
@@ -36,6 +45,8 @@ pub(super) struct Shared {
     pub subscriber_rate: Option<u64>,
     ring_bytes: usize,
     started: Instant,
+    /// Subscriptions that want to know ahead.
+    listeners: AtomicUsize,
 }
 
 impl Shared {
@@ -80,6 +91,9 @@ impl Shared {
             bucket,
             is_complete: view.is_complete()?,
             end_reason: None,
+            ahead: Vec::new(),
+            ahead_before: 0,
+            ahead_bytes: 0,
         };
         Ok(Self {
             state: Mutex::new(state),
@@ -91,6 +105,7 @@ impl Shared {
             subscriber_rate: options.subscriber_rate_bytes_per_second,
             ring_bytes: options.ring_bytes,
             started: Instant::now(),
+            listeners: AtomicUsize::new(0),
         })
     }
 
@@ -141,6 +156,7 @@ impl Shared {
         let length = length_of(&batch);
         let mut state = self.state();
         state.position.generation = batch.to;
+        state.forget_ahead();
         if !state.is_complete {
             // Nobody gets batches before the first comparison is done, and there will be many.
             drop(state);
@@ -157,6 +173,35 @@ impl Shared {
         self.changed.notify_all();
     }
 
+    /// A subscription begins, or ends, to want to know ahead.
+    pub fn count_listener(&self, begins: bool) {
+        if begins {
+            self.listeners.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.listeners.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many bytes may still be told ahead of the next batch; zero when nobody wants to know.
+    pub fn ahead_budget_bytes(&self) -> u64 {
+        let state = self.state();
+        let is_told = self.listeners.load(Ordering::Relaxed) > 0 && state.is_complete && state.status.phase == Phase::Following;
+        if is_told { AHEAD_MAX_BYTES.saturating_sub(state.ahead_bytes) } else { 0 }
+    }
+
+    /// Tells what the next batch is likely to hold.
+    pub fn tell_ahead(&self, puts: Vec<Put>) {
+        if puts.is_empty() {
+            return;
+        }
+        let mut state = self.state();
+        state.ahead_bytes += puts.iter().filter_map(|put| Some(put.inline.as_ref()?.len() as u64)).sum::<u64>();
+        let generation = state.position.generation;
+        state.ahead.push(Arc::new(Ahead { generation, puts }));
+        drop(state);
+        self.changed.notify_all();
+    }
+
     /// Begins a later epoch, for a copy that is ahead of us.
     pub fn begin_epoch_after(&self, epoch: u64) -> Result<(), PublishError> {
         let mut state = self.state();
@@ -164,6 +209,7 @@ impl Shared {
         state.status.floor = state.position.generation;
         state.recent.clear();
         state.recent_bytes = 0;
+        state.forget_ahead();
         drop(state);
         self.changed.notify_all();
         Ok(())
@@ -183,6 +229,19 @@ impl Shared {
 }
 
 impl State {
+    /// The next hint after so many of them, and how many there are with it.
+    pub fn ahead_after(&self, seen: u64) -> Option<(u64, &Arc<Ahead>)> {
+        let at = usize::try_from(seen.saturating_sub(self.ahead_before)).ok()?;
+        self.ahead.get(at).map(|ahead| (self.ahead_before + at as u64 + 1, ahead))
+    }
+
+    /// What was told ahead came, or came to nothing.
+    pub fn forget_ahead(&mut self) {
+        self.ahead_before += self.ahead.len() as u64;
+        self.ahead.clear();
+        self.ahead_bytes = 0;
+    }
+
     /// The batch that follows a generation, if it is still here.
     pub fn after(&self, generation: u64) -> Option<Arc<Batch>> {
         let first = self.recent.front()?.0.from;

@@ -4,7 +4,7 @@ use super::rate::TokenBucket;
 use super::ring::{Shared, length_of};
 use super::{Phase, PublishError};
 use crate::index::{CatchUp, Manifest};
-use crate::model::{Batch, ManifestPart, Position};
+use crate::model::{Ahead, Batch, ManifestPart, Position};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ pub enum Step {
     Manifest(ManifestPart),
     /// All before it brings a copy here, and there is nothing newer yet.
     InSync(Position),
+    /// What the next batch is likely to hold; only for those who want to know ([`Subscription::want_ahead`]).
+    Ahead(Arc<Ahead>),
 }
 
 /// An epoch so far beyond ours is no history of this source: nobody counts so many restores.
@@ -43,6 +45,9 @@ pub struct Subscription {
     bucket: Option<TokenBucket>,
     /// No step before this time.
     not_before: Duration,
+    wants_ahead: bool,
+    /// Hints that were told up to now.
+    ahead_seen: u64,
 }
 
 impl Subscription {
@@ -57,7 +62,27 @@ impl Subscription {
         }
         let bucket = shared.subscriber_rate.map(|rate| TokenBucket::new(rate, shared.now()));
         shared.update(|status| status.subscribers += 1);
-        Ok(Self { shared, at: since, source: Source::Ring, is_in_sync: false, is_live: false, bucket, not_before: Duration::ZERO })
+        Ok(Self {
+            shared,
+            at: since,
+            source: Source::Ring,
+            is_in_sync: false,
+            is_live: false,
+            bucket,
+            not_before: Duration::ZERO,
+            wants_ahead: false,
+            ahead_seen: 0,
+        })
+    }
+
+    /// From now on tells files ahead of the batch that they are likely to be in ([`Step::Ahead`]), while there is nothing
+    /// else to tell. Not where bytes are counted: these come twice.
+    pub fn want_ahead(&mut self) {
+        let is_counted = self.bucket.is_some() || self.shared.state().bucket.is_some();
+        if !self.wants_ahead && !is_counted {
+            self.wants_ahead = true;
+            self.shared.count_listener(true);
+        }
     }
 
     /// The next step; none when nothing came in time. Dropping the future owner of the call loses nothing: a step is
@@ -87,7 +112,8 @@ impl Subscription {
             }
             let state = self.shared.state();
             let is_told = self.at == Some(state.position) && (self.is_in_sync || state.status.phase == Phase::Scanning);
-            if state.status.phase != Phase::Ended && (is_told || !state.is_complete) {
+            let has_hint = self.wants_ahead && self.is_in_sync && state.ahead_after(self.ahead_seen).is_some();
+            if state.status.phase != Phase::Ended && (is_told && !has_hint || !state.is_complete) {
                 drop(self.shared.wait(state, left));
             }
         }
@@ -142,7 +168,14 @@ impl Subscription {
             self.is_live = true;
             let is_news = !self.is_in_sync && state.status.phase == Phase::Following;
             self.is_in_sync |= is_news;
-            return Ok(is_news.then_some(Step::InSync(position)));
+            if is_news {
+                return Ok(Some(Step::InSync(position)));
+            }
+            let hint = state.ahead_after(self.ahead_seen).filter(|_| self.wants_ahead && self.is_in_sync);
+            return Ok(hint.map(|(seen, ahead)| {
+                self.ahead_seen = seen;
+                Step::Ahead(ahead.clone())
+            }));
         }
         self.is_in_sync = false;
         if let Some(batch) = at.filter(|_| self.is_live).and_then(|at| state.after(at.generation)) {
@@ -166,7 +199,7 @@ impl Subscription {
         let length = match step {
             Step::Batch(batch) => length_of(batch),
             Step::Manifest(part) => part.puts.len() * 200,
-            Step::InSync(_) => return,
+            Step::InSync(_) | Step::Ahead(_) => return,
         };
         let (bytes, now) = (length as u64, self.shared.now());
         let own = self.bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.take(bytes, now));
@@ -177,6 +210,9 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        if self.wants_ahead {
+            self.shared.count_listener(false);
+        }
         self.shared.update(|status| status.subscribers = status.subscribers.saturating_sub(1));
     }
 }

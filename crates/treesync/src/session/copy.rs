@@ -9,7 +9,7 @@ use super::contents::{FetchError, SharedContents};
 use super::drift::Drift;
 use super::worker::{Fault, Open, Replica};
 use crate::apply::{ContentError, Contents, Copy, CopyError, CopyOptions, Problem};
-use crate::model::{Batch, ManifestPart, Position, Put, TreePath, Wanted};
+use crate::model::{Ahead, Batch, ManifestPart, Position, Put, TreePath, Wanted};
 use crate::tree::Root;
 use crate::verify::{Comparer, Finding, Progress, Repairer};
 
@@ -156,6 +156,20 @@ impl Replica for Follower {
         prefetch(batch.puts.iter().filter(is_wanted), contents)?;
         self.copy.apply(batch, contents).map_err(|error| self.fault(&error))?;
         Ok(())
+    }
+
+    fn stage_ahead(&mut self, ahead: &Ahead, done: usize, is_free: &dyn Fn() -> bool) -> usize {
+        if self.position().is_none_or(|position| position.generation != ahead.generation) {
+            return ahead.puts.len();
+        }
+        match self.copy.stage_ahead(&ahead.puts[done..], is_free) {
+            Ok(more) => done + more,
+            Err(error) => {
+                // What is wrong shows again with the batch, if it is still wrong then.
+                tracing::debug!(%error, "files are not made ahead");
+                ahead.puts.len()
+            }
+        }
     }
 
     fn reconcile(&mut self, part: &ManifestPart, contents: &SharedContents) -> Result<(), Fault> {

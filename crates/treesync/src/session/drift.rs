@@ -11,7 +11,8 @@ use crate::tree::Root;
 const PATHS_MAX: usize = 10_000;
 
 /// Told at once: nothing is read for it.
-const AT_ONCE: Windows = Windows { quiet: Duration::ZERO, longest: Duration::ZERO, kept_open: Duration::ZERO, names_max: PATHS_MAX };
+const AT_ONCE: Windows =
+    Windows { quiet: Duration::ZERO, longest: Duration::ZERO, kept_open: Duration::ZERO, ahead: Duration::ZERO, names_max: PATHS_MAX };
 
 /// What others have changed on one copy since it was opened, or compared with its source.
 pub(super) struct Drift {

@@ -118,7 +118,7 @@ impl Lane {
         entrance: &mpsc::UnboundedSender<Joining>,
         joining: &mut mpsc::UnboundedReceiver<Joining>,
     ) -> Result<(), CallError> {
-        let mut messages = self.client.subscribe(progress.at, &self.session, &self.copies).await?;
+        let mut messages = self.client.subscribe_ahead(progress.at, &self.session, &self.copies).await?;
         loop {
             self.main.claim(self.number, entrance);
             self.seats.retain(|seat| seat.is_in(self.number));
@@ -169,6 +169,10 @@ impl Lane {
             Message::InSync(position) => {
                 progress.has_caught_up = true;
                 self.order_all(|| Order::InSync { lane, position }).await;
+            }
+            Message::Ahead(ahead) => {
+                let ahead = Arc::new(ahead);
+                self.seats.iter().filter(|seat| seat.is_in(lane)).for_each(|seat| seat.hint(ahead.clone()));
             }
             // Never part of this stream; a peer that sends them does no harm.
             Message::Digests(_) => {}

@@ -8,6 +8,7 @@ mod contents;
 mod copy;
 mod drift;
 mod handle;
+mod hints;
 mod lane;
 mod plan;
 mod supervisor;

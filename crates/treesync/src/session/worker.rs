@@ -9,8 +9,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::contents::SharedContents;
+use super::hints::Hints;
 use super::plan::CopyId;
-use crate::model::{Batch, ManifestPart, Position, TreePath};
+use crate::model::{Ahead, Batch, ManifestPart, Position, TreePath};
 
 /// Orders that wait for a copy. Enough that a short delay of one copy does not delay the others; few enough that the
 /// bytes for them fit in memory.
@@ -38,6 +39,11 @@ pub trait Replica: Send {
     fn position(&self) -> Option<Position>;
     /// Applies changes; visible when it returns.
     fn apply(&mut self, batch: &Batch, contents: &SharedContents) -> Result<(), Fault>;
+    /// Makes files that the next batch is likely to hold, the first `done` of which are made, where nobody sees them; goes
+    /// on as long as `is_free` says so. How many of them need no more attention.
+    fn stage_ahead(&mut self, ahead: &Ahead, _done: usize, _is_free: &dyn Fn() -> bool) -> usize {
+        ahead.puts.len()
+    }
     /// Compares a part of itself with a part of a manifest, and repairs what differs. Parts come in order.
     fn reconcile(&mut self, part: &ManifestPart, contents: &SharedContents) -> Result<(), Fault>;
     /// Makes all durable that was applied.
@@ -71,6 +77,8 @@ pub(super) enum Order {
     Tell(oneshot::Sender<()>),
     /// Look whether others have changed the copy.
     LookForDrift,
+    /// There are hints.
+    StageAhead,
     /// Do what could wait, unless the copy has changed since.
     TidyUp,
     /// Say that the copy is in sync when all before is done.
@@ -99,9 +107,18 @@ pub(super) struct Seat {
     pub(super) id: CopyId,
     pub(super) orders: mpsc::Sender<Order>,
     lane: Arc<AtomicU64>,
+    hints: Hints,
 }
 
 impl Seat {
+    /// Has the copy make files ahead when it has nothing else to do.
+    pub(super) fn hint(&self, ahead: Arc<Ahead>) {
+        if self.hints.add(ahead) && self.orders.try_send(Order::StageAhead).is_err() {
+            // It has much to do, and looks when that is done.
+            self.hints.untell();
+        }
+    }
+
     pub(super) fn is_in(&self, lane: u64) -> bool {
         self.lane.load(Ordering::Acquire) == lane
     }
@@ -126,10 +143,11 @@ pub(super) fn start(id: CopyId, open: Open, said: mpsc::UnboundedSender<(CopyId,
     let lane = Arc::new(AtomicU64::new(NO_LANE));
     // A worker ends when nobody can give it orders but itself.
     let own_orders = sender.downgrade();
-    let seat = Seat { id, orders: sender, lane: lane.clone() };
+    let hints = Hints::default();
+    let seat = Seat { id, orders: sender, lane: lane.clone(), hints: hints.clone() };
     let runtime = Handle::current();
-    let worker =
-        Worker { id, open, said, orders, own_orders, lane, runtime, replica: None, undurable: None, has_changed: false, will_tidy: false };
+    let (replica, undurable, has_changed, will_tidy) = (None, None, false, false);
+    let worker = Worker { id, open, said, orders, own_orders, lane, hints, runtime, replica, undurable, has_changed, will_tidy };
     let thread = std::thread::Builder::new().name(format!("treesync-copy-{id}")).spawn(move || worker.run())?;
     Ok((seat, thread))
 }
@@ -141,6 +159,7 @@ struct Worker {
     orders: mpsc::Receiver<Order>,
     own_orders: mpsc::WeakSender<Order>,
     lane: Arc<AtomicU64>,
+    hints: Hints,
     runtime: Handle,
     replica: Option<Box<dyn Replica>>,
     /// Applied, and perhaps lost by a loss of power.
@@ -159,8 +178,10 @@ impl Worker {
                 self.lane.store(NO_LANE, Ordering::Release);
                 self.replica = None;
                 self.undurable = None;
+                self.hints.clear();
                 self.say(Said::Fault(fault));
             }
+            self.stage_ahead();
             if let Some((paths, total)) = self.replica.as_mut().and_then(|replica| replica.drifted()) {
                 self.say(Said::Drift { paths, total });
             }
@@ -191,12 +212,32 @@ impl Worker {
     fn tidy_up(&mut self) {
         self.will_tidy = false;
         let has_rested = !std::mem::take(&mut self.has_changed);
-        while has_rested && self.orders.is_empty() {
+        while has_rested && !self.has_orders() {
             if !self.replica.as_mut().is_some_and(|replica| replica.tidy()) {
                 return;
             }
         }
         self.tidy_later();
+    }
+
+    /// Whether there are orders; that to look at hints is none.
+    fn has_orders(&self) -> bool {
+        self.orders.len() > usize::from(self.hints.is_told())
+    }
+
+    /// Makes files ahead, as long as nothing else is to be done.
+    fn stage_ahead(&mut self) {
+        while !self.has_orders()
+            && let Some(generation) = self.replica.as_ref().and_then(|replica| replica.position()).map(|position| position.generation)
+            && let Some((ahead, done)) = self.hints.take(generation)
+        {
+            let (orders, hints) = (&self.orders, &self.hints);
+            let is_free = || orders.len() <= usize::from(hints.is_told());
+            let done = self.replica.as_mut().map_or(done, |replica| replica.stage_ahead(&ahead, done, &is_free));
+            self.hints.give_back(ahead, done);
+            self.has_changed = true;
+            self.tidy_later();
+        }
     }
 
     fn obey(&mut self, order: Order) -> Result<(), Fault> {
@@ -215,6 +256,11 @@ impl Worker {
             Order::Apply { lane, batch, contents } => self.with(lane, |replica| replica.apply(&batch, &contents)),
             Order::Reconcile { lane, part, contents } => self.with(lane, |replica| replica.reconcile(&part, &contents)),
             Order::LookForDrift => Ok(()),
+            Order::StageAhead => {
+                // They are looked at after each order.
+                self.hints.untell();
+                Ok(())
+            }
             Order::TidyUp => {
                 self.tidy_up();
                 Ok(())
@@ -257,7 +303,7 @@ impl Worker {
 
     /// Makes durable what is applied, unless more is to come at once: one flush then serves both.
     fn settle(&mut self) -> Result<(), Fault> {
-        if self.orders.is_empty() { self.make_durable() } else { Ok(()) }
+        if self.has_orders() { Ok(()) } else { self.make_durable() }
     }
 
     fn make_durable(&mut self) -> Result<(), Fault> {

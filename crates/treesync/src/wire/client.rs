@@ -244,8 +244,23 @@ impl Client {
     /// What happens after a position, without end; with none, first a manifest. `session` names this end in
     /// acknowledgements, `copies` are those that will follow, and where they are.
     pub async fn subscribe(&self, since: Option<Position>, session: &str, copies: &[CopyState]) -> Result<Messages, CallError> {
-        let since = since.as_ref().map(Into::into);
-        let request = proto::SubscribeRequest { since, session: session.to_owned(), copies: copies.iter().map(Into::into).collect() };
+        self.subscribe_with(since, session, copies, false).await
+    }
+
+    /// As [`Client::subscribe`], with files that are likely to change next ([`super::Message::Ahead`]) among it.
+    pub async fn subscribe_ahead(&self, since: Option<Position>, session: &str, copies: &[CopyState]) -> Result<Messages, CallError> {
+        self.subscribe_with(since, session, copies, true).await
+    }
+
+    async fn subscribe_with(
+        &self,
+        since: Option<Position>,
+        session: &str,
+        copies: &[CopyState],
+        wants_ahead: bool,
+    ) -> Result<Messages, CallError> {
+        let (since, copies) = (since.as_ref().map(Into::into), copies.iter().map(Into::into).collect());
+        let request = proto::SubscribeRequest { since, session: session.to_owned(), copies, wants_ahead };
         let frames = self.calls.clone().subscribe(request).await.map_err(|status| self.said(&status))?.into_inner();
         Ok(Messages::new(self.clone(), frames))
     }

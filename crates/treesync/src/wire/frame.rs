@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use prost::Message as _;
 use proto::frame::Kind;
 
-use crate::model::{Batch, ContentHash, DecodeError, ManifestPart, Position, TreePath, proto};
+use crate::model::{Ahead, Batch, ContentHash, DecodeError, ManifestPart, Position, TreePath, proto};
 
 /// The payload of a frame at most: well below the 4 MiB that gRPC ends accept by default, large enough that the cost of
 /// a frame does not count.
@@ -24,6 +24,8 @@ pub enum Message {
     InSync(Position),
     /// Digests of directories.
     Digests(Digests),
+    /// Files that are likely to change next.
+    Ahead(Ahead),
 }
 
 /// The digest of each directory at a position, in parts.
@@ -103,6 +105,7 @@ impl Message {
             Self::Manifest(part) => (Kind::Manifest, proto::ManifestPart::from(part).encode_to_vec()),
             Self::InSync(position) => (Kind::InSync, proto::Position::from(position).encode_to_vec()),
             Self::Digests(digests) => (Kind::DirectoryDigests, proto::DirectoryDigests::from(digests).encode_to_vec()),
+            Self::Ahead(ahead) => (Kind::Ahead, proto::Ahead::from(ahead).encode_to_vec()),
         };
         frames(kind, &encoded.into())
     }
@@ -113,6 +116,7 @@ impl Message {
             Kind::Manifest => Self::Manifest(proto::ManifestPart::decode(bytes)?.try_into()?),
             Kind::InSync => Self::InSync(proto::Position::decode(bytes)?.try_into()?),
             Kind::DirectoryDigests => Self::Digests(proto::DirectoryDigests::decode(bytes)?.try_into()?),
+            Kind::Ahead => Self::Ahead(proto::Ahead::decode(bytes)?.try_into()?),
             Kind::Unspecified => return Err(malformed("kind", "a frame", "not one that this version knows")),
         })
     }

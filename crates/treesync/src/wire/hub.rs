@@ -10,22 +10,23 @@ use tokio::sync::watch;
 
 use super::attached::{Attached, CopyState};
 use super::frame::{Message, frames};
-use crate::model::{Batch, Position, proto};
+use crate::model::{Ahead, Batch, Position, proto};
 use crate::publish::Step;
 
-/// Encoded batches that are kept for the next subscriber. They follow each other closely, so a few suffice.
+/// Encoded batches, and hints, that are kept for the next subscriber. They follow each other closely, so a few suffice.
 const ENCODED_KEPT: usize = 8;
 /// Bytes of files in one message at most; what is beyond is asked for by path. A quarter of the largest message.
 const INLINE_BUDGET_BYTES: usize = 16 * 1024 * 1024;
 
-/// A batch and its frames.
-type Encoded = (Weak<Batch>, Arc<[proto::Frame]>);
+/// Something and its frames.
+type Encoded<T> = (Weak<T>, Arc<[proto::Frame]>);
 
 /// What all connections share.
 pub(super) struct Hub<S> {
     pub(super) source: S,
     attached: watch::Sender<Attached>,
-    encoded: Mutex<VecDeque<Encoded>>,
+    encoded: Mutex<VecDeque<Encoded<Batch>>>,
+    encoded_ahead: Mutex<VecDeque<Encoded<Ahead>>>,
     is_closing: AtomicBool,
 }
 
@@ -35,7 +36,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<S> Hub<S> {
     pub(super) fn new(source: S) -> Self {
-        Self { source, attached: watch::Sender::new(Attached::default()), encoded: Mutex::default(), is_closing: AtomicBool::new(false) }
+        let attached = watch::Sender::new(Attached::default());
+        Self { source, attached, encoded: Mutex::default(), encoded_ahead: Mutex::default(), is_closing: AtomicBool::new(false) }
     }
 
     /// Ends all streams soon.
@@ -77,27 +79,33 @@ impl<S> Hub<S> {
     /// The frames of a step. A batch is encoded once, however many subscribers get it.
     pub(super) fn encode(&self, step: &Step) -> Arc<[proto::Frame]> {
         match step {
-            Step::Batch(batch) => self.encode_batch(batch),
+            Step::Batch(batch) => once(&self.encoded, batch, |batch| {
+                let message = within_budget(proto::Batch::from(batch), INLINE_BUDGET_BYTES);
+                frames(proto::frame::Kind::Batch, &message.encode_to_vec().into())
+            }),
+            Step::Ahead(ahead) => once(&self.encoded_ahead, ahead, |ahead| {
+                frames(proto::frame::Kind::Ahead, &proto::Ahead::from(ahead).encode_to_vec().into())
+            }),
             Step::Manifest(part) => Message::Manifest(part.clone()).to_frames().into(),
             Step::InSync(position) => Message::InSync(*position).to_frames().into(),
         }
     }
+}
 
-    fn encode_batch(&self, batch: &Arc<Batch>) -> Arc<[proto::Frame]> {
-        let mut encoded = lock(&self.encoded);
-        // A weak reference keeps the place of the batch from being given to another.
-        let known = encoded.iter().find(|(known, _)| std::ptr::eq(known.as_ptr(), Arc::as_ptr(batch)));
-        if let Some((_, frames)) = known {
-            return frames.clone();
-        }
-        let message = within_budget(proto::Batch::from(&**batch), INLINE_BUDGET_BYTES);
-        let frames: Arc<[proto::Frame]> = frames(proto::frame::Kind::Batch, &message.encode_to_vec().into()).into();
-        encoded.push_back((Arc::downgrade(batch), frames.clone()));
-        if encoded.len() > ENCODED_KEPT {
-            encoded.pop_front();
-        }
-        frames
+/// The frames of something that was encoded already, or is now.
+fn once<T>(encoded: &Mutex<VecDeque<Encoded<T>>>, item: &Arc<T>, encode: impl FnOnce(&T) -> Vec<proto::Frame>) -> Arc<[proto::Frame]> {
+    let mut encoded = lock(encoded);
+    // A weak reference keeps the place of the item from being given to another.
+    let known = encoded.iter().find(|(known, _)| std::ptr::eq(known.as_ptr(), Arc::as_ptr(item)));
+    if let Some((_, frames)) = known {
+        return frames.clone();
     }
+    let frames: Arc<[proto::Frame]> = encode(item).into();
+    encoded.push_back((Arc::downgrade(item), frames.clone()));
+    if encoded.len() > ENCODED_KEPT {
+        encoded.pop_front();
+    }
+    frames
 }
 
 /// Takes bytes of files out of a batch from where they are too many.

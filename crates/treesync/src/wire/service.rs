@@ -152,7 +152,11 @@ fn follow<S: Source>(hub: &Hub<S>, steps: &mut dyn Steps, outlet: &Outlet<proto:
             (None, Some((position, at))) if at.elapsed() >= HEARTBEAT && steps.is_in_sync() => Step::InSync(position),
             (None, _) => continue,
         };
-        in_sync = if let Step::InSync(position) = &step { Some((*position, Instant::now())) } else { None };
+        in_sync = match &step {
+            Step::InSync(position) => Some((*position, Instant::now())),
+            Step::Ahead(_) => in_sync,
+            Step::Batch(_) | Step::Manifest(_) => None,
+        };
         for frame in hub.encode(&step).iter() {
             outlet.put(proto::Frame { sequence, ..frame.clone() })?;
             sequence += 1;
@@ -214,13 +218,16 @@ impl<S: Source> proto::treesync_server::Treesync for Service<S> {
     }
 
     async fn subscribe(&self, request: Request<proto::SubscribeRequest>) -> Result<Response<Self::SubscribeStream>, Status> {
-        let (proto::SubscribeRequest { since, session, copies }, asked) = self.checked(request, Call::Follow)?;
+        let (proto::SubscribeRequest { since, session, copies, wants_ahead }, asked) = self.checked(request, Call::Follow)?;
         let since: Option<Position> = since.map(TryInto::try_into).transpose().map_err(invalid)?;
         let copies: Vec<CopyState> = copies.into_iter().map(TryInto::try_into).collect::<Result<_, _>>().map_err(invalid)?;
         let joined = Hub::join(&asked.hub, session, copies);
         asked.stream(move |hub, outlet| {
             let _joined = joined;
             let mut steps = hub.source.subscribe(since).map_err(|error| refusal(&error))?;
+            if wants_ahead {
+                steps.want_ahead();
+            }
             follow(hub, steps.as_mut(), outlet)
         })
     }

@@ -25,6 +25,8 @@ pub trait Steps: Send {
     /// # Errors
     /// When the source has failed or is closed. There is nothing more.
     fn next(&mut self, timeout: Duration) -> Result<Option<Step>, SourceError>;
+    /// From now on tells as well what the next batch is likely to hold ([`Step::Ahead`]), if it can.
+    fn want_ahead(&mut self) {}
     /// Whether the last step said that all is told, and that is still so.
     fn is_in_sync(&self) -> bool {
         false
@@ -72,6 +74,10 @@ impl From<PublishError> for SourceError {
 impl Steps for Subscription {
     fn next(&mut self, timeout: Duration) -> Result<Option<Step>, SourceError> {
         Ok(Subscription::next(self, timeout)?)
+    }
+
+    fn want_ahead(&mut self) {
+        Subscription::want_ahead(self);
     }
 
     fn is_in_sync(&self) -> bool {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use treesync::feed::{FeedOptions, Windows};
 use treesync::model::{Entry, RuleOptions, Rules};
-use treesync::publish::{Detection, PublishOptions, Publisher};
+use treesync::publish::{Detection, PublishOptions, Publisher, Step};
 use treesync::tree::Root;
 
 const FORMATS: [Format; 4] = [Format::Ext4, Format::Xfs, Format::Btrfs, Format::Tmpfs];
@@ -166,11 +166,41 @@ fn a_directory_that_moves_is_one_change_on_every_filesystem() {
         follower.settle(&publisher);
         fs::rename(at("from/deep"), at("to/there")).unwrap();
         publisher.settle().unwrap();
-        let treesync::publish::Step::Batch(batch) = follower.step() else { panic!("{format:?}: a batch comes next") };
+        let Step::Batch(batch) = follower.step() else { panic!("{format:?}: a batch comes next") };
         assert_eq!(batch.structure.len(), 1, "{format:?}: {:?}", batch.structure);
         assert!(batch.puts.len() <= 3, "{format:?}: only directories whose times changed: {:?}", batch.puts);
         assert_same(&follower.copy.tree, &truth(&Root::open(&disk.path()).unwrap(), &Rules::default()), "after the move");
     }
+}
+
+#[test]
+fn files_are_told_ahead_of_their_batch_to_who_wants_to_know() {
+    let Some(disk) = Disk::new(Format::Ext4, "files are told ahead") else { return };
+    let at = |path: &str| disk.path().join(path);
+    fs::write(at("same"), "same").unwrap();
+    // So long that only what is read ahead can come before.
+    let windows = Windows { quiet: Duration::from_hours(1), longest: Duration::from_hours(1), ..Windows::default() };
+    let feed = FeedOptions { windows, ..FeedOptions::default() };
+    let publisher = Publisher::start(&disk.path(), PublishOptions { feed, ..PublishOptions::default() }).unwrap();
+    let before = publisher.settle().unwrap();
+    let mut steps = publisher.subscribe(Some(before)).unwrap();
+    steps.want_ahead();
+    let mut next = || steps.next(Duration::from_mins(1)).unwrap().expect("something comes in time");
+    assert!(matches!(next(), Step::InSync(_)));
+    // The publisher looks who listens after each request.
+    publisher.settle().unwrap();
+    publisher.settle().unwrap();
+    drop(fs::File::options().append(true).open(at("same")).unwrap());
+    fs::write(at("small"), "small").unwrap();
+    fs::write(at("large"), vec![1; 1024 * 1024]).unwrap();
+    let Step::Ahead(ahead) = next() else { panic!("the small file comes ahead") };
+    let told: Vec<_> = ahead.puts.iter().map(|put| (put.path.to_string(), put.inline.as_deref())).collect();
+    assert_eq!(told, [("small".to_owned(), Some(&b"small"[..]))]);
+    let after = publisher.settle().unwrap();
+    assert_eq!(ahead.generation + 1, after.generation);
+    let Step::Batch(batch) = next() else { panic!("then the batch") };
+    let small = batch.puts.iter().find(|put| put.path.as_bytes() == b"small").unwrap();
+    assert_eq!(small.entry, ahead.puts[0].entry, "it is what was told");
 }
 
 #[test]

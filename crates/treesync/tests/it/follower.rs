@@ -51,7 +51,7 @@ impl Follower {
                     self.copy = CopyModel { tree: std::mem::take(&mut self.listed), generation, structure_generation: generation };
                 }
             }
-            Step::InSync(_) => {}
+            Step::InSync(_) | Step::Ahead(_) => {}
         }
         step
     }

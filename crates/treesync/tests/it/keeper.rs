@@ -75,7 +75,7 @@ impl Keeper {
                 self.copy.repair(&batch, &contents).unwrap();
                 self.comparing = (!part.is_last_part).then_some((comparer, repairer));
             }
-            Step::InSync(_) => {}
+            Step::InSync(_) | Step::Ahead(_) => {}
         }
     }
 

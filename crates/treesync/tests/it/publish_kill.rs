@@ -97,6 +97,7 @@ fn follow(publisher: Arc<Publisher>, folder: &Path, observer: &KillAt, is_over: 
             Step::Batch(batch) => (batch.epoch, batch.to),
             Step::Manifest(part) => (part.position.epoch, part.position.generation),
             Step::InSync(position) => (position.epoch, position.generation),
+            Step::Ahead(_) => continue,
         };
         // One call: half a line would be half a number.
         told.write_all(format!("{epoch} {generation}\n").as_bytes()).unwrap();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use treesync::model::{Batch, ManifestPart, Position, TreePath, Wanted};
+use treesync::model::{Ahead, Batch, ManifestPart, Position, TreePath, Wanted};
 use treesync::publish::Step;
 use treesync::session::{Fault, FetchError, Notice, Open, Replica, Session, SessionError, Settings, SharedContents};
 use treesync::wire::Address;
@@ -28,6 +28,8 @@ struct State {
     opened: u32,
     /// Applications that fail, from the next on.
     failures: u32,
+    /// Files of hints.
+    ahead: Vec<TreePath>,
 }
 
 impl Copy {
@@ -98,6 +100,11 @@ impl Replica for Copy {
 
     fn make_durable(&mut self) -> Result<(), Fault> {
         Ok(())
+    }
+
+    fn stage_ahead(&mut self, ahead: &Ahead, done: usize, _: &dyn Fn() -> bool) -> usize {
+        self.state().ahead.extend(ahead.puts[done..].iter().map(|put| put.path.clone()));
+        ahead.puts.len()
     }
 }
 
@@ -190,6 +197,33 @@ async fn copies_without_a_position_are_compared_and_then_follow() {
     }
     assert_eq!(source.opened("a"), 1, "each content is fetched once for all copies of a host");
     assert_eq!(source.opened("file"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_hear_of_files_that_are_likely_to_change_while_they_are_at_that_generation() {
+    let source = Scripted::default();
+    source.hold("file", b"new");
+    let hint = |generation: u64, name: &str| {
+        let put = treesync::model::Put { inline: Some(b"new".as_slice().into()), ..put(name, file(b"new")) };
+        Step::Ahead(Arc::new(Ahead { generation, puts: vec![put] }))
+    };
+    source.step(Step::InSync(at(6)));
+    source.step(hint(5, "too late"));
+    source.step(hint(6, "file"));
+    source.step(hint(8, "too early"));
+    let (_folder, served) = served(source.clone()).await;
+    let copies = [Copy::at(6), Copy::at(6)];
+    let mut running = Running::start(&served.address, &[&copies[0], &copies[1]]);
+    running.wait_for_sync(2, 6).await;
+    source.step(change(6, b"new"));
+    source.step(Step::InSync(at(7)));
+    running.wait_for_sync(2, 7).await;
+    running.stop().await;
+    for copy in &copies {
+        let state = copy.state();
+        assert!(state.ahead.is_empty() || state.ahead == [path("file")], "a hint may come too late: {:?}", state.ahead);
+        assert_eq!((state.position, state.opened), (Some(at(7)), 1));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,6 +21,8 @@ impl Copy {
         if self.marker.is_some_and(|marker| matches!(marker.state, MarkerState::Applying { .. })) {
             return Ok(false);
         }
+        // What was made ahead and not asked for since goes as well.
+        drop(self.take_ahead());
         let result = self.empty_stage().and_then(|()| self.sweep(most));
         result.map_err(|problem| self.failed(problem))
     }
@@ -33,7 +35,8 @@ impl Copy {
 
     /// Whether [`Copy::empty_trash`] may find something to do.
     pub fn has_trash(&self) -> bool {
-        (self.has_trash || self.is_stage_used) && !self.marker.is_some_and(|marker| matches!(marker.state, MarkerState::Applying { .. }))
+        (self.has_trash || self.is_stage_used || !self.ahead.is_unused())
+            && !self.marker.is_some_and(|marker| matches!(marker.state, MarkerState::Applying { .. }))
     }
 
     /// Removes names of files that have others in the tree, at once: while they are in stage or trash such a file has one
@@ -41,8 +44,7 @@ impl Copy {
     pub(super) fn let_go_of_links(&mut self, replaces_links: bool, intent: &Intent) -> Result<(), Problem> {
         self.step(Step::EmptyTrash)?;
         if replaces_links {
-            self.home.clear_stage()?;
-            self.is_stage_used = false;
+            self.clear_stage()?;
         }
         if intent.operations.iter().any(|operation| matches!(operation, Operation::Trash { .. })) {
             let replaced = usize::try_from(self.replaced).unwrap_or(usize::MAX);

@@ -2,40 +2,49 @@
 
 mod bytes;
 pub(super) mod metadata;
+mod ready;
 pub(super) mod room;
 
-use super::contents::Contents;
+use super::contents::{ContentError, Contents};
 use super::error::Problem;
 use super::hidden::intent::Operation;
 use super::hidden::{Home, staged_name};
 use super::observer::{Observer, Step};
-use super::plan::{Act, Make, Plan, Who};
-use crate::model::{Batch, Entry, Put, Rules, TreePath};
+use super::plan::{Act, Bytes, Make, Plan, Who};
+use crate::model::{Batch, Entry, Put, Rules, TreePath, Wanted};
 use crate::tree::{Identity, Root, Stat, change_xattrs, open_below};
 use bytes::{Filled, Filler};
+pub(super) use ready::{Ahead, Ready};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use std::fs::File;
+use std::io::Read;
 
 /// What was made.
 #[derive(Default, Debug)]
 pub(super) struct Staged {
-    /// By number.
-    pub(super) identities: Vec<Identity>,
+    /// What the plan makes, by its number there, as it is in the stage.
+    pub(super) ready: Vec<Ready>,
     pub(super) filled: Filled,
 }
 
 impl Staged {
+    fn get(&self, number: u64) -> Ready {
+        self.ready[usize::try_from(number).expect("an index of the plan")]
+    }
+
     /// The acts of a plan, tied to the inodes that are in the stage by now.
     pub(super) fn operations(&self, plan: &Plan, batch: &Batch) -> Vec<Operation> {
-        let staged = |number: u64| self.identities[usize::try_from(number).expect("an index of the plan")];
         let identity = |who: Who| match who {
             Who::Known(identity) => identity,
-            Who::Staged(number) => staged(number),
+            Who::Staged(number) => self.get(number).identity,
         };
         let operation = |act: &Act| match act.clone() {
             Act::Trash { path, who } => Operation::Trash { path, identity: identity(who) },
             Act::Move { from, to, who } => Operation::Move { from, to, identity: identity(who) },
-            Act::Publish { number, path } => Operation::Publish { number, path, identity: staged(number) },
+            Act::Publish { number, path } => {
+                let Ready { number, identity } = self.get(number);
+                Operation::Publish { number, path, identity }
+            }
             Act::Set { path, who, put } => Operation::Set { path, identity: identity(who), entry: Box::new(batch.puts[put].entry.clone()) },
             Act::Times { path, mtime } => Operation::Times { path, mtime },
         };
@@ -51,12 +60,12 @@ struct Stager<'s, 'r> {
     staged: Staged,
 }
 
-/// Makes all of the plan. What was made stays in the stage when it fails.
+/// Makes all of the plan but what is made ahead. What was made stays in the stage when it fails.
 pub(super) fn stage(
     (root, home, rules): (&Root, &Home, &Rules),
     plan: &Plan,
-    batch: &Batch,
-    contents: &dyn Contents,
+    (batch, contents): (&Batch, &dyn Contents),
+    ahead: &mut Ahead,
     observer: &dyn Observer,
 ) -> Result<Staged, Problem> {
     let mut lookup = root.lookup();
@@ -65,10 +74,51 @@ pub(super) fn stage(
     for (number, make) in (0..).zip(&plan.make) {
         observer.before(Step::Stage(number)).map_err(Problem::Stopped)?;
         home.make_shelf_for(number)?;
-        let identity = stager.make(&staged_name(number), make)?;
-        stager.staged.identities.push(identity);
+        let ready = match ahead.take(make, &batch.puts) {
+            Some(ready) => ready,
+            None => Ready { number, identity: stager.make(&staged_name(number), make)? },
+        };
+        stager.staged.ready.push(ready);
     }
     Ok(stager.staged)
+}
+
+/// Makes files that a batch is likely to hold, as long as `is_free`; how many of the puts need no more attention.
+pub(super) fn stage_ahead(
+    (root, home, rules): (&Root, &Home, &Rules),
+    puts: &[Put],
+    ahead: &mut Ahead,
+    observer: &dyn Observer,
+    is_free: &dyn Fn() -> bool,
+) -> Result<usize, Problem> {
+    let (mut lookup, mut names) = (root.lookup(), root.lookup());
+    let filler = Filler { lookup: &mut lookup, contents: &NothingElse, buffer: Vec::new() };
+    let mut stager = Stager { home, rules, puts, filler, staged: Staged::default() };
+    for (put, wanted) in puts.iter().enumerate() {
+        if !is_free() {
+            return Ok(put);
+        }
+        if rules.is_kept_on_copy(&wanted.path) || !ready::is_fit(wanted)? {
+            continue;
+        }
+        let number = ahead.next_number();
+        observer.before(Step::StageAhead(number)).map_err(Problem::Stopped)?;
+        home.make_shelf_for(number)?;
+        let identity = stager.make(&staged_name(number), &Make::File { put, bytes: Bytes::Inline })?;
+        ahead.add(&wanted.entry, Ready { number, identity });
+        // What is to be replaced is found by the plan then without reading a disk. Whatever is wrong there shows then.
+        drop(names.stat(&wanted.path));
+    }
+    Ok(puts.len())
+}
+
+/// For files whose bytes came with them.
+struct NothingElse;
+
+impl Contents for NothingElse {
+    fn open(&self, _: &Wanted) -> Result<Box<dyn Read + Send>, ContentError> {
+        Err(ContentError::Gone)
+    }
 }
 
 impl Stager<'_, '_> {
@@ -100,7 +150,8 @@ impl Stager<'_, '_> {
             }
             Make::LinkStaged { number: of } => {
                 let stage = self.home.stage();
-                let linked = rustix::fs::linkat(stage, staged_name(*of), stage, number, AtFlags::empty());
+                let of = staged_name(self.staged.get(*of).number);
+                let linked = rustix::fs::linkat(stage, of, stage, number, AtFlags::empty());
                 linked.map_err(Problem::own("link a staged file"))?;
                 self.identity(number)
             }

@@ -1,5 +1,6 @@
 //! One copy: equal to its source, at no harm, whatever interrupts it.
 
+mod ahead;
 mod batch;
 mod history;
 mod hostile;

@@ -56,9 +56,22 @@ impl Scene {
         batch
     }
 
+    /// Stages half of the files ahead, and one that the batch does not want.
     pub fn apply(&self, copy: &mut Copy) -> Result<Applied, CopyError> {
         let generation = copy.position().map_or(0, |position| position.generation);
-        copy.apply(&self.batch_after(generation), &FolderContents(&self.state(generation + 1).root()))
+        let batch = self.batch_after(generation);
+        let ahead = self.ahead_of(&batch);
+        assert_eq!(copy.stage_ahead(&ahead, &|| true)?, ahead.len());
+        copy.apply(&batch, &FolderContents(&self.state(generation + 1).root()))
+    }
+
+    fn ahead_of(&self, batch: &Batch) -> Vec<Put> {
+        let bytes = &self.bytes[Self::index(batch.to)];
+        let is_new = |put: &&Put| put.content_generation == batch.to && put.entry.file().is_some() && put.entry.link_group == 0;
+        let with_bytes = |put: &Put| Put { inline: Some(bytes[&put.path].clone().into()), ..put.clone() };
+        let mut ahead: Vec<Put> = batch.puts.iter().filter(is_new).step_by(2).map(with_bytes).collect();
+        ahead.iter_mut().take(1).for_each(|put| put.entry.mode ^= 0o111);
+        ahead
     }
 
     /// Before anything is recovered, every file has the bytes of one of the two states.

@@ -1,0 +1,64 @@
+//! Files that are staged before the batch comes that is likely to hold them.
+
+use super::{Copy, CopyError, Problem};
+use crate::apply::stage::{Ahead, stage_ahead};
+use crate::model::Put;
+
+/// Where not so many times the bytes of the files are free, none are made ahead.
+const FREE_TIMES: u64 = 8;
+/// Beside the bytes of each file: its block, its inode, and its name.
+const PER_FILE_BYTES: u64 = 8192;
+
+impl Copy {
+    /// Stages files that the next batch is likely to hold, as long as `is_free` says so. Nobody sees them, and a batch takes
+    /// only those that are just what it wants; the others go with what is replaced. How many of the puts need no more
+    /// attention. Does nothing where the copy has no position, or little room.
+    ///
+    /// # Errors
+    /// The disk failed. The copy is as it was.
+    pub fn stage_ahead(&mut self, puts: &[Put], is_free: &dyn Fn() -> bool) -> Result<usize, CopyError> {
+        let result = self.stage_ahead_inner(puts, is_free);
+        result.map_err(|problem| self.failed(problem))
+    }
+
+    fn stage_ahead_inner(&mut self, puts: &[Put], is_free: &dyn Fn() -> bool) -> Result<usize, Problem> {
+        if self.position().is_none() || self.pending.is_some() || !self.has_much_room(puts)? {
+            return Ok(puts.len());
+        }
+        self.empty_stage()?;
+        let place = (&self.root, &self.home, &*self.options.rules);
+        stage_ahead(place, puts, &mut self.ahead, &*self.options.observer, is_free)
+    }
+
+    fn has_much_room(&self, puts: &[Put]) -> Result<bool, Problem> {
+        let (free_bytes, free_inodes) = self.root.free_space().map_err(Problem::own("ask for the free space"))?;
+        let inline = puts.iter().filter_map(|put| put.inline.as_ref()).map(|bytes| bytes.len() as u64 + PER_FILE_BYTES);
+        let has_inodes = free_inodes.is_none_or(|free| free / FREE_TIMES >= puts.len() as u64);
+        Ok(has_inodes && free_bytes / FREE_TIMES >= inline.sum())
+    }
+
+    /// What was made ahead. From now on the stage is no place for more.
+    pub(super) fn take_ahead(&mut self) -> Ahead {
+        self.is_stage_used |= !self.ahead.is_unused();
+        std::mem::take(&mut self.ahead)
+    }
+
+    /// Throws away what waits in the stage.
+    pub(super) fn clear_stage(&mut self) -> Result<(), Problem> {
+        // In this order, so that nothing is counted on that may be gone.
+        (self.ahead, self.is_stage_used) = (Ahead::default(), true);
+        self.home.clear_stage()?;
+        self.is_stage_used = false;
+        Ok(())
+    }
+
+    /// Gives back what nobody needs.
+    pub(super) fn make_room(&mut self) -> Result<(), Problem> {
+        drop(self.take_ahead());
+        self.empty_stage()?;
+        if self.has_trash {
+            self.sweep(usize::MAX)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,61 @@
+//! Files that were staged ahead of the batch that they are likely to be in.
+
+use super::metadata;
+use crate::apply::error::Problem;
+use crate::apply::plan::{Bytes, Make};
+use crate::model::{ContentHash, Entry, Put};
+use crate::tree::Identity;
+use std::collections::HashMap;
+
+/// Numbers of files that are staged ahead begin here, those of a plan at zero. A multiple of the names on a shelf.
+const FIRST: u64 = 1 << 32;
+
+/// A file in the stage.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::apply) struct Ready {
+    /// Its number there.
+    pub(in crate::apply) number: u64,
+    pub(in crate::apply) identity: Identity,
+}
+
+/// Files in the stage that no batch has asked for yet, by their whole state.
+#[derive(Default)]
+pub(in crate::apply) struct Ahead {
+    files: HashMap<ContentHash, Vec<(Entry, Ready)>>,
+    count: u64,
+}
+
+impl Ahead {
+    /// Whether none was made since all were forgotten.
+    pub(in crate::apply) fn is_unused(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The number for the next one. It is used up, whatever becomes of it.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.count += 1;
+        FIRST + self.count - 1
+    }
+
+    pub(super) fn add(&mut self, entry: &Entry, ready: Ready) {
+        if let Some((_, content)) = entry.file() {
+            self.files.entry(content).or_default().push((entry.clone(), ready));
+        }
+    }
+
+    /// A file that is what a plan wants to make.
+    pub(super) fn take(&mut self, make: &Make, puts: &[Put]) -> Option<Ready> {
+        let Make::File { put, bytes: Bytes::Inline | Bytes::Ask } = make else { return None };
+        let entry = &puts[*put].entry;
+        let alike = self.files.get_mut(&entry.file()?.1)?;
+        // The group of a file with several names is of the batch, not of the file.
+        let at = alike.iter().position(|(ready, _)| Entry { link_group: entry.link_group, ..ready.clone() } == *entry)?;
+        Some(alike.swap_remove(at).1)
+    }
+}
+
+/// Whether a put of a hint is a file that can be staged.
+pub(super) fn is_fit(put: &Put) -> Result<bool, Problem> {
+    metadata::check(&put.path, &put.entry)?;
+    Ok(put.inline.is_some() && put.entry.file().is_some())
+}

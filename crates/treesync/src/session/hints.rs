@@ -1,0 +1,106 @@
+//! Files that a copy may make ahead of the batch that they are likely to be in.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::model::Ahead;
+
+/// Files that wait for a copy at most. A publisher tells no more of one batch.
+const WAITING_MAX: usize = 4096;
+
+/// The hints of a copy. They are no orders: a copy looks at them while it has nothing else to do.
+#[derive(Clone, Default)]
+pub(super) struct Hints(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// Each with the number of its files that are done.
+    waiting: Mutex<VecDeque<(Arc<Ahead>, usize)>>,
+    /// The copy is told that there are some.
+    is_told: AtomicBool,
+}
+
+impl Hints {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<(Arc<Ahead>, usize)>> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds one; whether the copy is to be told.
+    pub(super) fn add(&self, ahead: Arc<Ahead>) -> bool {
+        let mut waiting = self.waiting();
+        let count: usize = waiting.iter().map(|(ahead, _)| ahead.puts.len()).sum();
+        if count + ahead.puts.len() > WAITING_MAX {
+            return false;
+        }
+        waiting.push_back((ahead, 0));
+        drop(waiting);
+        !self.0.is_told.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether an order to look at them may be among those that wait.
+    pub(super) fn is_told(&self) -> bool {
+        self.0.is_told.load(Ordering::Acquire)
+    }
+
+    /// The copy is not told any more.
+    pub(super) fn untell(&self) {
+        self.0.is_told.store(false, Ordering::Release);
+    }
+
+    /// The next that is of use to a copy at a generation, and how many of its files are done; others are dropped.
+    pub(super) fn take(&self, generation: u64) -> Option<(Arc<Ahead>, usize)> {
+        let mut waiting = self.waiting();
+        waiting.retain(|(ahead, _)| ahead.generation >= generation);
+        if waiting.front().is_some_and(|(ahead, _)| ahead.generation == generation) { waiting.pop_front() } else { None }
+    }
+
+    /// Gives one back of which so many files are done.
+    pub(super) fn give_back(&self, ahead: Arc<Ahead>, done: usize) {
+        if done < ahead.puts.len() {
+            self.waiting().push_front((ahead, done));
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        self.waiting().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ContentHash, Entry, Kind, Mtime, Put, TreePath};
+
+    fn hint(generation: u64, files: usize) -> Arc<Ahead> {
+        let kind = Kind::File { size_bytes: 0, content: ContentHash::of(b"") };
+        let mtime = Mtime::default();
+        let entry = Entry { kind, mode: 0o644, uid: 0, gid: 0, mtime, link_target: Vec::new(), xattrs: Vec::new(), link_group: 0 };
+        let path = TreePath::parse("f").expect("a good path");
+        let put = Put { path, entry, content_generation: 0, inline: None, held_at: None, delta: None, data_bytes: None };
+        Arc::new(Ahead { generation, puts: vec![put; files] })
+    }
+
+    #[test]
+    fn a_copy_is_told_once_and_gets_what_fits_its_generation() {
+        let hints = Hints::default();
+        assert_eq!([1, 2, 3].map(|generation| hints.add(hint(generation, 2))), [true, false, false]);
+        let (taken, done) = hints.take(2).expect("one of generation 2");
+        assert_eq!((taken.generation, done), (2, 0), "the one before is of no use any more");
+        hints.give_back(taken, 1);
+        assert_eq!(hints.take(2).map(|(_, done)| done), Some(1));
+        assert!(hints.take(2).is_none(), "the next is for later");
+        assert!(hints.take(3).is_some() && hints.take(3).is_none());
+        hints.untell();
+        assert!(hints.add(hint(4, 1)));
+    }
+
+    #[test]
+    fn a_publisher_that_tells_without_end_fills_no_memory() {
+        let hints = Hints::default();
+        let told = (0..100).filter(|_| hints.add(hint(1, 100))).count();
+        assert_eq!(told, 1);
+        let count = std::iter::from_fn(|| hints.take(1)).count();
+        assert_eq!(count, WAITING_MAX / 100);
+    }
+}
