@@ -393,10 +393,15 @@ impl Copy {
             rustix::fs::fsync(intent).map_err(Problem::own("make the intent durable"))?;
             return rustix::fs::fsync(self.home.stage()).map_err(Problem::own("make the stage durable"));
         }
+        self.sync_filesystem(plan.make.len())
+    }
+
+    /// So many new files of ours are among what is written.
+    fn sync_filesystem(&mut self, files: usize) -> Result<(), Problem> {
         let start = Instant::now();
         rustix::fs::syncfs(&self.root).map_err(Problem::own("make the stage durable (syncfs)"))?;
         // What is ours has to be written either way: only the time beyond it is somebody else's.
-        let own = OWN_SYNC_OF_A_FILE * u32::try_from(plan.make.len()).unwrap_or(u32::MAX);
+        let own = OWN_SYNC_OF_A_FILE * u32::try_from(files).unwrap_or(u32::MAX);
         if start.elapsed() > self.options.sync_budget.saturating_add(own) {
             self.by_file = APPLIES_BY_FILE;
         }

@@ -9,6 +9,8 @@ pub enum Step {
     Stage(u64),
     /// Making one file in the stage that a batch is likely to hold.
     StageAhead(u64),
+    /// Making durable what was made ahead.
+    SyncAhead,
     /// Writing the intent.
     WriteIntent,
     /// Making stage and intent durable.

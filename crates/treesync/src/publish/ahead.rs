@@ -6,7 +6,7 @@ use super::engine::Engine;
 use super::reader::Reader;
 use crate::feed::Feed;
 use crate::index::{At, View};
-use crate::model::{Entry, Put, TreePath};
+use crate::model::{Ahead, Entry, Put, TreePath};
 use bytes::Bytes;
 
 /// Files up to this size are told ahead: what takes long to make on a copy is the file, not its bytes.
@@ -22,13 +22,13 @@ impl Engine {
             return;
         }
         match self.likely(feed, &names, budget_bytes) {
-            Ok(puts) => self.shared.tell_ahead(puts),
+            Ok(ahead) => self.shared.tell_ahead(ahead),
             // Whatever it is shows again when it is quiet.
             Err(error) => tracing::debug!(%error, "files cannot be read ahead"),
         }
     }
 
-    fn likely(&self, feed: &Feed, names: &[At], budget_bytes: u64) -> Result<Vec<Put>, PublishError> {
+    fn likely(&self, feed: &Feed, names: &[At], budget_bytes: u64) -> Result<Ahead, PublishError> {
         let view = self.shared.index.view()?;
         let mut reader = Reader::new(&self.root, &self.shared, Some(feed), budget_bytes);
         let mut left_bytes = budget_bytes;
@@ -39,7 +39,8 @@ impl Engine {
             let (inline, held_at, delta, data_bytes) = (Some(bytes), None, None, None);
             puts.push(Put { path, entry, content_generation: 0, inline, held_at, delta, data_bytes });
         }
-        Ok(puts)
+        drop(reader);
+        Ahead::new(self.shared.position().generation, puts).map_err(|error| PublishError::Refused(error.to_string()))
     }
 }
 

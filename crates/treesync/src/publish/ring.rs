@@ -5,7 +5,7 @@ use super::status::{Detection, Phase, PublishStatus};
 use super::still::Stills;
 use super::{PublishError, PublishOptions};
 use crate::index::{Index, Opened};
-use crate::model::{Ahead, Batch, Position, Put, Rules};
+use crate::model::{Ahead, Batch, Position, Rules};
 use crate::tree::Root;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -190,14 +190,13 @@ impl Shared {
     }
 
     /// Tells what the next batch is likely to hold.
-    pub fn tell_ahead(&self, puts: Vec<Put>) {
-        if puts.is_empty() {
+    pub fn tell_ahead(&self, ahead: Ahead) {
+        let mut state = self.state();
+        if ahead.puts().is_empty() || ahead.generation() != state.position.generation {
             return;
         }
-        let mut state = self.state();
-        state.ahead_bytes += puts.iter().filter_map(|put| Some(put.inline.as_ref()?.len() as u64)).sum::<u64>();
-        let generation = state.position.generation;
-        state.ahead.push(Arc::new(Ahead { generation, puts }));
+        state.ahead_bytes += ahead.puts().iter().filter_map(|put| Some(put.inline.as_ref()?.len() as u64)).sum::<u64>();
+        state.ahead.push(Arc::new(ahead));
         drop(state);
         self.changed.notify_all();
     }

@@ -159,16 +159,22 @@ impl Replica for Follower {
     }
 
     fn stage_ahead(&mut self, ahead: &Ahead, done: usize, is_free: &dyn Fn() -> bool) -> usize {
-        if self.position().is_none_or(|position| position.generation != ahead.generation) {
-            return ahead.puts.len();
+        if self.position().is_none_or(|position| position.generation != ahead.generation()) {
+            return ahead.puts().len();
         }
-        match self.copy.stage_ahead(&ahead.puts[done..], is_free) {
-            Ok(more) => done + more,
+        match self.copy.stage_ahead(ahead, done, is_free) {
+            Ok(done) => done,
             Err(error) => {
                 // What is wrong shows again with the batch, if it is still wrong then.
                 tracing::debug!(%error, "files are not made ahead");
-                ahead.puts.len()
+                ahead.puts().len()
             }
+        }
+    }
+
+    fn write_ahead(&mut self, is_free: &dyn Fn() -> bool) {
+        if let Err(error) = self.copy.write_ahead(is_free) {
+            tracing::debug!(%error, "what was made ahead is not used");
         }
     }
 

@@ -29,8 +29,8 @@ impl Hints {
     /// Adds one; whether the copy is to be told.
     pub(super) fn add(&self, ahead: Arc<Ahead>) -> bool {
         let mut waiting = self.waiting();
-        let count: usize = waiting.iter().map(|(ahead, _)| ahead.puts.len()).sum();
-        if count + ahead.puts.len() > WAITING_MAX {
+        let count: usize = waiting.iter().map(|(ahead, _)| ahead.puts().len()).sum();
+        if count + ahead.puts().len() > WAITING_MAX {
             return false;
         }
         waiting.push_back((ahead, 0));
@@ -51,13 +51,13 @@ impl Hints {
     /// The next that is of use to a copy at a generation, and how many of its files are done; others are dropped.
     pub(super) fn take(&self, generation: u64) -> Option<(Arc<Ahead>, usize)> {
         let mut waiting = self.waiting();
-        waiting.retain(|(ahead, _)| ahead.generation >= generation);
-        if waiting.front().is_some_and(|(ahead, _)| ahead.generation == generation) { waiting.pop_front() } else { None }
+        waiting.retain(|(ahead, _)| ahead.generation() >= generation);
+        if waiting.front().is_some_and(|(ahead, _)| ahead.generation() == generation) { waiting.pop_front() } else { None }
     }
 
     /// Gives one back of which so many files are done.
     pub(super) fn give_back(&self, ahead: Arc<Ahead>, done: usize) {
-        if done < ahead.puts.len() {
+        if done < ahead.puts().len() {
             self.waiting().push_front((ahead, done));
         }
     }
@@ -74,11 +74,12 @@ mod tests {
 
     fn hint(generation: u64, files: usize) -> Arc<Ahead> {
         let kind = Kind::File { size_bytes: 0, content: ContentHash::of(b"") };
+        let inline = Some(Vec::new().into());
         let mtime = Mtime::default();
         let entry = Entry { kind, mode: 0o644, uid: 0, gid: 0, mtime, link_target: Vec::new(), xattrs: Vec::new(), link_group: 0 };
         let path = TreePath::parse("f").expect("a good path");
-        let put = Put { path, entry, content_generation: 0, inline: None, held_at: None, delta: None, data_bytes: None };
-        Arc::new(Ahead { generation, puts: vec![put; files] })
+        let put = Put { path, entry, content_generation: 0, inline, held_at: None, delta: None, data_bytes: None };
+        Arc::new(Ahead::new(generation, vec![put; files]).expect("good hints"))
     }
 
     #[test]
@@ -86,7 +87,7 @@ mod tests {
         let hints = Hints::default();
         assert_eq!([1, 2, 3].map(|generation| hints.add(hint(generation, 2))), [true, false, false]);
         let (taken, done) = hints.take(2).expect("one of generation 2");
-        assert_eq!((taken.generation, done), (2, 0), "the one before is of no use any more");
+        assert_eq!((taken.generation(), done), (2, 0), "the one before is of no use any more");
         hints.give_back(taken, 1);
         assert_eq!(hints.take(2).map(|(_, done)| done), Some(1));
         assert!(hints.take(2).is_none(), "the next is for later");

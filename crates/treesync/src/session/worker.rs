@@ -42,8 +42,10 @@ pub trait Replica: Send {
     /// Makes files that the next batch is likely to hold, the first `done` of which are made, where nobody sees them; goes
     /// on as long as `is_free` says so. How many of them need no more attention.
     fn stage_ahead(&mut self, ahead: &Ahead, _done: usize, _is_free: &dyn Fn() -> bool) -> usize {
-        ahead.puts.len()
+        ahead.puts().len()
     }
+    /// Begins to write what was made ahead to its disk, since there is nothing else to do.
+    fn write_ahead(&mut self, _is_free: &dyn Fn() -> bool) {}
     /// Compares a part of itself with a part of a manifest, and repairs what differs. Parts come in order.
     fn reconcile(&mut self, part: &ManifestPart, contents: &SharedContents) -> Result<(), Fault>;
     /// Makes all durable that was applied.
@@ -237,6 +239,11 @@ impl Worker {
             self.hints.give_back(ahead, done);
             self.has_changed = true;
             self.tidy_later();
+        }
+        let (orders, hints) = (&self.orders, &self.hints);
+        let is_free = || orders.len() <= usize::from(hints.is_told());
+        if is_free() && !hints.is_told() {
+            self.replica.iter_mut().for_each(|replica| replica.write_ahead(&is_free));
         }
     }
 

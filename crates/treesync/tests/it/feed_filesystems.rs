@@ -194,13 +194,13 @@ fn files_are_told_ahead_of_their_batch_to_who_wants_to_know() {
     fs::write(at("small"), "small").unwrap();
     fs::write(at("large"), vec![1; 1024 * 1024]).unwrap();
     let Step::Ahead(ahead) = next() else { panic!("the small file comes ahead") };
-    let told: Vec<_> = ahead.puts.iter().map(|put| (put.path.to_string(), put.inline.as_deref())).collect();
+    let told: Vec<_> = ahead.puts().iter().map(|put| (put.path.to_string(), put.inline.as_deref())).collect();
     assert_eq!(told, [("small".to_owned(), Some(&b"small"[..]))]);
     let after = publisher.settle().unwrap();
-    assert_eq!(ahead.generation + 1, after.generation);
+    assert_eq!(ahead.generation() + 1, after.generation);
     let Step::Batch(batch) = next() else { panic!("then the batch") };
     let small = batch.puts.iter().find(|put| put.path.as_bytes() == b"small").unwrap();
-    assert_eq!(small.entry, ahead.puts[0].entry, "it is what was told");
+    assert_eq!(small.entry, ahead.puts()[0].entry, "it is what was told");
 }
 
 #[test]

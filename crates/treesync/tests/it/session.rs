@@ -103,8 +103,8 @@ impl Replica for Copy {
     }
 
     fn stage_ahead(&mut self, ahead: &Ahead, done: usize, _: &dyn Fn() -> bool) -> usize {
-        self.state().ahead.extend(ahead.puts[done..].iter().map(|put| put.path.clone()));
-        ahead.puts.len()
+        self.state().ahead.extend(ahead.puts()[done..].iter().map(|put| put.path.clone()));
+        ahead.puts().len()
     }
 }
 
@@ -205,7 +205,7 @@ async fn copies_hear_of_files_that_are_likely_to_change_while_they_are_at_that_g
     source.hold("file", b"new");
     let hint = |generation: u64, name: &str| {
         let put = treesync::model::Put { inline: Some(b"new".as_slice().into()), ..put(name, file(b"new")) };
-        Step::Ahead(Arc::new(Ahead { generation, puts: vec![put] }))
+        Step::Ahead(Arc::new(Ahead::new(generation, vec![put]).unwrap()))
     };
     source.step(Step::InSync(at(6)));
     source.step(hint(5, "too late"));

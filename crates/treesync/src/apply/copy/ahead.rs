@@ -1,8 +1,8 @@
 //! Files that are staged before the batch comes that is likely to hold them.
 
-use super::{Copy, CopyError, Problem};
+use super::{Copy, CopyError, Problem, Step};
 use crate::apply::stage::{Ahead, stage_ahead};
-use crate::model::Put;
+use crate::model::{self, Put};
 
 /// Where not so many times the bytes of the files are free, none are made ahead.
 const FREE_TIMES: u64 = 8;
@@ -10,15 +10,15 @@ const FREE_TIMES: u64 = 8;
 const PER_FILE_BYTES: u64 = 8192;
 
 impl Copy {
-    /// Stages files that the next batch is likely to hold, as long as `is_free` says so. Nobody sees them, and a batch takes
-    /// only those that are just what it wants; the others go with what is replaced. How many of the puts need no more
-    /// attention. Does nothing where the copy has no position, or little room.
+    /// Stages files that the next batch is likely to hold, but for the first `done`, as long as `is_free` says so. Nobody
+    /// sees them, and a batch takes only those that are just what it wants; the others go with what is replaced. How many of
+    /// them need no more attention. Does nothing where the copy has no position, or little room.
     ///
     /// # Errors
     /// The disk failed. The copy is as it was.
-    pub fn stage_ahead(&mut self, puts: &[Put], is_free: &dyn Fn() -> bool) -> Result<usize, CopyError> {
-        let result = self.stage_ahead_inner(puts, is_free);
-        result.map_err(|problem| self.failed(problem))
+    pub fn stage_ahead(&mut self, files: &model::Ahead, done: usize, is_free: &dyn Fn() -> bool) -> Result<usize, CopyError> {
+        let staged = self.stage_ahead_inner(files.puts().get(done..).unwrap_or_default(), is_free);
+        staged.map(|staged| done + staged).map_err(|problem| self.failed(problem))
     }
 
     fn stage_ahead_inner(&mut self, puts: &[Put], is_free: &dyn Fn() -> bool) -> Result<usize, Problem> {
@@ -28,6 +28,36 @@ impl Copy {
         self.empty_stage()?;
         let place = (&self.root, &self.home, &*self.options.rules);
         stage_ahead(place, puts, &mut self.ahead, &*self.options.observer, is_free)
+    }
+
+    /// Makes what was staged ahead durable, and looks at what it is to replace, so that an apply finds it in memory. Once for
+    /// a batch, and again when much came since.
+    ///
+    /// # Errors
+    /// The disk failed. The copy is as it was, and nothing is staged ahead.
+    pub fn write_ahead(&mut self, is_free: &dyn Fn() -> bool) -> Result<(), CopyError> {
+        let result = self.write_ahead_inner(is_free).inspect_err(|_| {
+            // The kernel tells of lost bytes once: an apply would not hear of them.
+            drop(self.take_ahead());
+        });
+        result.map_err(|problem| self.failed(problem))
+    }
+
+    fn write_ahead_inner(&mut self, is_free: &dyn Fn() -> bool) -> Result<(), Problem> {
+        let fresh = self.ahead.fresh();
+        if self.ahead.is_worth_writing() && self.by_file == 0 && !self.options.sync_budget.is_zero() {
+            self.step(Step::SyncAhead)?;
+            self.ahead.note_written();
+            self.sync_filesystem(fresh)?;
+        }
+        let mut lookup = self.root.lookup();
+        while is_free()
+            && let Some(path) = self.ahead.next_path()
+        {
+            // Whatever is wrong there shows with the batch.
+            drop(lookup.stat(&path));
+        }
+        Ok(())
     }
 
     fn has_much_room(&self, puts: &[Put]) -> Result<bool, Problem> {

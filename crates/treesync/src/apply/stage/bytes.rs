@@ -26,6 +26,8 @@ pub(super) struct Filler<'f, 'r> {
     pub(super) lookup: &'f mut Lookup<'r>,
     pub(super) contents: &'f dyn Contents,
     pub(super) buffer: Vec<u8>,
+    /// Bytes that came with a put were compared with their digest.
+    pub(super) trusts_inline: bool,
 }
 
 impl Filler<'_, '_> {
@@ -37,7 +39,8 @@ impl Filler<'_, '_> {
         match from {
             Bytes::Inline => {
                 let bytes = put.inline.as_deref().unwrap_or_default();
-                if bytes.len() as u64 != size_bytes || ContentHash::of(bytes) != content {
+                let is_sound = self.trusts_inline || ContentHash::of(bytes) == content;
+                if bytes.len() as u64 != size_bytes || !is_sound {
                     return Err(Problem::WrongBytes(put.path.clone()));
                 }
                 write_sparse(file, bytes, 0).and_then(|()| end_at(file, size_bytes, bytes)).map_err(write_failed(put))?;

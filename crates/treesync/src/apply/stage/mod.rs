@@ -69,7 +69,7 @@ pub(super) fn stage(
     observer: &dyn Observer,
 ) -> Result<Staged, Problem> {
     let mut lookup = root.lookup();
-    let filler = Filler { lookup: &mut lookup, contents, buffer: Vec::new() };
+    let filler = Filler { lookup: &mut lookup, contents, buffer: Vec::new(), trusts_inline: false };
     let mut stager = Stager { home, rules, puts: &batch.puts, filler, staged: Staged::default() };
     for (number, make) in (0..).zip(&plan.make) {
         observer.before(Step::Stage(number)).map_err(Problem::Stopped)?;
@@ -83,7 +83,7 @@ pub(super) fn stage(
     Ok(stager.staged)
 }
 
-/// Makes files that a batch is likely to hold, as long as `is_free`; how many of the puts need no more attention.
+/// Makes files that a batch is likely to hold, with bytes whose digests were compared, as long as `is_free`; how many of the puts need no more attention.
 pub(super) fn stage_ahead(
     (root, home, rules): (&Root, &Home, &Rules),
     puts: &[Put],
@@ -91,23 +91,22 @@ pub(super) fn stage_ahead(
     observer: &dyn Observer,
     is_free: &dyn Fn() -> bool,
 ) -> Result<usize, Problem> {
-    let (mut lookup, mut names) = (root.lookup(), root.lookup());
-    let filler = Filler { lookup: &mut lookup, contents: &NothingElse, buffer: Vec::new() };
+    let mut lookup = root.lookup();
+    let filler = Filler { lookup: &mut lookup, contents: &NothingElse, buffer: Vec::new(), trusts_inline: true };
     let mut stager = Stager { home, rules, puts, filler, staged: Staged::default() };
     for (put, wanted) in puts.iter().enumerate() {
         if !is_free() {
             return Ok(put);
         }
-        if rules.is_kept_on_copy(&wanted.path) || !ready::is_fit(wanted)? {
+        if rules.is_kept_on_copy(&wanted.path) {
             continue;
         }
+        metadata::check(&wanted.path, &wanted.entry)?;
         let number = ahead.next_number();
         observer.before(Step::StageAhead(number)).map_err(Problem::Stopped)?;
         home.make_shelf_for(number)?;
         let identity = stager.make(&staged_name(number), &Make::File { put, bytes: Bytes::Inline })?;
-        ahead.add(&wanted.entry, Ready { number, identity });
-        // What is to be replaced is found by the plan then without reading a disk. Whatever is wrong there shows then.
-        drop(names.stat(&wanted.path));
+        ahead.add(wanted, Ready { number, identity });
     }
     Ok(puts.len())
 }

@@ -1,9 +1,7 @@
 //! Files that were staged ahead of the batch that they are likely to be in.
 
-use super::metadata;
-use crate::apply::error::Problem;
 use crate::apply::plan::{Bytes, Make};
-use crate::model::{ContentHash, Entry, Put};
+use crate::model::{ContentHash, Entry, Put, TreePath};
 use crate::tree::Identity;
 use std::collections::HashMap;
 
@@ -23,12 +21,39 @@ pub(in crate::apply) struct Ready {
 pub(in crate::apply) struct Ahead {
     files: HashMap<ContentHash, Vec<(Entry, Ready)>>,
     count: u64,
+    /// So many of them were written to the disk.
+    written: u64,
+    /// Where they will be, but for those that were looked at.
+    paths: Vec<TreePath>,
 }
+
+/// Files that are written to the disk before an apply asks for it, after the first of a batch: each time costs a commit of
+/// the journal.
+const WORTH_WRITING: u64 = 64;
 
 impl Ahead {
     /// Whether none was made since all were forgotten.
     pub(in crate::apply) fn is_unused(&self) -> bool {
         self.count == 0
+    }
+
+    /// How many were made since some were written.
+    pub(in crate::apply) fn fresh(&self) -> usize {
+        usize::try_from(self.count - self.written).unwrap_or(usize::MAX)
+    }
+
+    pub(in crate::apply) fn is_worth_writing(&self) -> bool {
+        let least = if self.written == 0 { 1 } else { WORTH_WRITING };
+        self.count - self.written >= least
+    }
+
+    pub(in crate::apply) fn note_written(&mut self) {
+        self.written = self.count;
+    }
+
+    /// A place where one of them is likely to go.
+    pub(in crate::apply) fn next_path(&mut self) -> Option<TreePath> {
+        self.paths.pop()
     }
 
     /// The number for the next one. It is used up, whatever becomes of it.
@@ -37,9 +62,10 @@ impl Ahead {
         FIRST + self.count - 1
     }
 
-    pub(super) fn add(&mut self, entry: &Entry, ready: Ready) {
-        if let Some((_, content)) = entry.file() {
-            self.files.entry(content).or_default().push((entry.clone(), ready));
+    pub(super) fn add(&mut self, put: &Put, ready: Ready) {
+        if let Some((_, content)) = put.entry.file() {
+            self.files.entry(content).or_default().push((put.entry.clone(), ready));
+            self.paths.push(put.path.clone());
         }
     }
 
@@ -52,10 +78,4 @@ impl Ahead {
         let at = alike.iter().position(|(ready, _)| Entry { link_group: entry.link_group, ..ready.clone() } == *entry)?;
         Some(alike.swap_remove(at).1)
     }
-}
-
-/// Whether a put of a hint is a file that can be staged.
-pub(super) fn is_fit(put: &Put) -> Result<bool, Problem> {
-    metadata::check(&put.path, &put.entry)?;
-    Ok(put.inline.is_some() && put.entry.file().is_some())
 }

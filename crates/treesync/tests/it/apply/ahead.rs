@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use treesync::apply::Copy;
-use treesync::model::{Batch, Put};
+use treesync::model::{Ahead, Batch, Put};
 
 const FILES: usize = 200;
 
@@ -59,6 +59,10 @@ fn with_bytes(mut batch: Batch, source: &Tree) -> Batch {
     batch
 }
 
+fn hint(files: &[Put]) -> Ahead {
+    Ahead::new(1, files.to_vec()).unwrap()
+}
+
 fn inode(at: &Path) -> u64 {
     std::fs::symlink_metadata(at).unwrap().ino()
 }
@@ -77,9 +81,10 @@ fn inodes(directory: &Path) -> BTreeSet<u64> {
 fn what_was_staged_ahead_is_published_and_not_made_again() {
     let mut pair = Pair::new();
     let (before, files) = (inodes(pair.folder.folder()), pair.files());
-    assert_eq!(pair.copy.stage_ahead(&files, &|| true).unwrap(), FILES);
+    assert_eq!(pair.copy.stage_ahead(&hint(&files), 0, &|| true).unwrap(), FILES);
     let staged: BTreeSet<u64> = inodes(&pair.folder.at(".treesync/stage"));
     assert_eq!((staged.len(), inodes(&pair.folder.at("directory-0")).is_subset(&before)), (FILES, true), "nobody sees them");
+    pair.copy.write_ahead(&|| true).unwrap();
     pair.copy.apply(&pair.batch(), &NoContents).unwrap();
     assert!(files.iter().all(|put| staged.contains(&pair.inode(put))), "each file is one that was staged");
     assert_equal(&pair.source.root(), &pair.folder.root());
@@ -96,7 +101,7 @@ fn what_turns_out_otherwise_is_made_anew_and_the_rest_goes() {
     files[2].inline = Some("other 12345".into());
     files[2].entry.kind = crate::scripted::file(b"other 12345");
     let staged = |pair: &Pair| inodes(&pair.folder.at(".treesync/stage"));
-    assert_eq!(pair.copy.stage_ahead(&files[..20], &|| true).unwrap(), 20);
+    assert_eq!(pair.copy.stage_ahead(&hint(&files[..20]), 0, &|| true).unwrap(), 20);
     let ahead = staged(&pair);
     pair.copy.apply(&pair.batch(), &NoContents).unwrap();
     assert_equal(&pair.source.root(), &pair.folder.root());
@@ -112,8 +117,8 @@ fn a_copy_stops_staging_ahead_when_it_has_other_things_to_do() {
     let files = pair.files();
     let left = std::cell::Cell::new(5);
     let is_free = || left.replace(left.get() - 1) > 0;
-    assert_eq!(pair.copy.stage_ahead(&files, &is_free).unwrap(), 5);
-    assert_eq!(pair.copy.stage_ahead(&files[5..], &|| true).unwrap(), FILES - 5);
+    assert_eq!(pair.copy.stage_ahead(&hint(&files), 0, &is_free).unwrap(), 5);
+    assert_eq!(pair.copy.stage_ahead(&hint(&files), 5, &|| true).unwrap(), FILES);
     pair.copy.apply(&pair.batch(), &NoContents).unwrap();
     assert_equal(&pair.source.root(), &pair.folder.root());
 }
@@ -122,10 +127,10 @@ fn a_copy_stops_staging_ahead_when_it_has_other_things_to_do() {
 fn what_nobody_asks_for_goes_when_the_copy_rests_or_is_opened_again() {
     let mut pair = Pair::new();
     let files = pair.files();
-    pair.copy.stage_ahead(&files, &|| true).unwrap();
+    pair.copy.stage_ahead(&hint(&files), 0, &|| true).unwrap();
     assert!(pair.copy.has_trash() && pair.copy.empty_trash(usize::MAX).unwrap() && !pair.copy.has_trash());
     assert_eq!((pair.names_in("stage"), pair.names_in("trash")), (0, 0));
-    pair.copy.stage_ahead(&files, &|| true).unwrap();
+    pair.copy.stage_ahead(&hint(&files), 0, &|| true).unwrap();
     drop(pair.copy);
     pair.copy = Copy::open(pair.folder.root(), options(None)).unwrap();
     assert_eq!(pair.names_in("stage"), 0);
@@ -138,6 +143,6 @@ fn a_copy_without_a_position_stages_nothing_ahead() {
     let pair = Pair::new();
     let folder = Tree::new();
     let mut copy = Copy::open(folder.root(), options(None)).unwrap();
-    assert_eq!(copy.stage_ahead(&pair.files(), &|| true).unwrap(), FILES);
+    assert_eq!(copy.stage_ahead(&hint(&pair.files()), 0, &|| true).unwrap(), FILES);
     assert_eq!(std::fs::read_dir(folder.at(".treesync/stage")).unwrap().count(), 0);
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 use treesync::apply::{Applied, Copy, CopyError, CopyOptions, Observer};
-use treesync::model::{Batch, Put, TreePath};
+use treesync::model::{Ahead, Batch, Put, TreePath};
 use treesync::tree::{NodeKind, Root, Walk};
 
 /// Files that are replaced in each batch.
@@ -61,17 +61,18 @@ impl Scene {
         let generation = copy.position().map_or(0, |position| position.generation);
         let batch = self.batch_after(generation);
         let ahead = self.ahead_of(&batch);
-        assert_eq!(copy.stage_ahead(&ahead, &|| true)?, ahead.len());
+        assert_eq!(copy.stage_ahead(&ahead, 0, &|| true)?, ahead.puts().len());
+        copy.write_ahead(&|| true)?;
         copy.apply(&batch, &FolderContents(&self.state(generation + 1).root()))
     }
 
-    fn ahead_of(&self, batch: &Batch) -> Vec<Put> {
+    fn ahead_of(&self, batch: &Batch) -> Ahead {
         let bytes = &self.bytes[Self::index(batch.to)];
         let is_new = |put: &&Put| put.content_generation == batch.to && put.entry.file().is_some() && put.entry.link_group == 0;
         let with_bytes = |put: &Put| Put { inline: Some(bytes[&put.path].clone().into()), ..put.clone() };
         let mut ahead: Vec<Put> = batch.puts.iter().filter(is_new).step_by(2).map(with_bytes).collect();
         ahead.iter_mut().take(1).for_each(|put| put.entry.mode ^= 0o111);
-        ahead
+        Ahead::new(batch.from, ahead).unwrap()
     }
 
     /// Before anything is recovered, every file has the bytes of one of the two states.
