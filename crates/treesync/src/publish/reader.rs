@@ -6,7 +6,7 @@ use super::still;
 use crate::feed::{Feed, identity_of};
 use crate::index::{At, BLOCK_BYTES, Below, Found, Identity, LARGE_FILE_BYTES, Stamp, View};
 use crate::model::{ContentHash, Entry, INLINE_MAX_BYTES, Kind, Mtime, Rules, TreePath};
-use crate::tree::{Lookup, NodeKind, Reading, Root, Stat, TreeError, hash_sparse};
+use crate::tree::{Lookup, NodeKind, Reading, Root, Stat, TreeError, hash_sparse, in_parallel};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fs::File;
@@ -310,16 +310,13 @@ impl<'a> Reader<'a> {
 
 /// Digests of the blocks of a file. An error when it is shorter than it was.
 fn digests_of(file: &File, size_bytes: u64) -> std::io::Result<Vec<ContentHash>> {
-    let mut digests = Vec::new();
-    let mut block = vec![0; usize::try_from(BLOCK_BYTES).unwrap_or(1 << 20)];
-    let mut at = 0;
-    while at < size_bytes {
-        let length = usize::try_from(BLOCK_BYTES.min(size_bytes - at)).unwrap_or(block.len());
-        file.read_exact_at(&mut block[..length], at)?;
-        digests.push(ContentHash::of(&block[..length]));
-        at += length as u64;
-    }
-    Ok(digests)
+    let block = |number: usize| {
+        let start = number as u64 * BLOCK_BYTES;
+        let mut bytes = vec![0; usize::try_from(BLOCK_BYTES.min(size_bytes - start)).unwrap_or(0)];
+        file.read_exact_at(&mut bytes, start)?;
+        Ok(ContentHash::of(&bytes))
+    };
+    in_parallel(usize::try_from(size_bytes.div_ceil(BLOCK_BYTES)).unwrap_or(usize::MAX), &block)
 }
 
 /// What the index keeps of a `statx`. A ctime so young that another change could have the same is not kept.

@@ -6,6 +6,7 @@
 
 mod error;
 mod extent;
+mod hash;
 mod lookup;
 mod read;
 mod root;
@@ -14,7 +15,8 @@ mod walk;
 mod xattr;
 
 pub use error::TreeError;
-pub use extent::{BLOCK_BYTES, DataExtents, hash_sparse};
+pub use extent::{BLOCK_BYTES, DataExtents};
+pub use hash::{hash_sparse, in_parallel};
 pub use lookup::{DIRECTORIES_HELD_OPEN, Lookup};
 pub(crate) use lookup::{open_below, own_path};
 pub use read::Reading;
