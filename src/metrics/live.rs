@@ -2,14 +2,20 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
 
 use super::PoolNameLabels;
+
+/// Upper ends of the times until readers see a change: some tens of milliseconds on an idle node, up to a minute where a copy
+/// fails and is tried again.
+const VISIBLE_BUCKETS: [f64; 12] = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 1.0, 2.0, 5.0, 15.0, 60.0];
 
 /// A verification of a volume, and what came of it.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -26,6 +32,8 @@ pub struct VerifiedLabels {
 #[derive(Clone, Debug)]
 pub struct LiveMetrics {
     lag: Family<PoolNameLabels, Gauge>,
+    visible: Family<PoolNameLabels, Histogram, fn() -> Histogram>,
+    sent: Family<PoolNameLabels, Counter>,
     rescans: Family<PoolNameLabels, Counter>,
     drift: Family<PoolNameLabels, Counter>,
     verified: Family<VerifiedLabels, Counter>,
@@ -37,6 +45,8 @@ impl LiveMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             lag: Family::default(),
+            visible: Family::new_with_constructor(|| Histogram::new(VISIBLE_BUCKETS)),
+            sent: Family::default(),
             rescans: Family::default(),
             drift: Family::default(),
             verified: Family::default(),
@@ -44,6 +54,10 @@ impl LiveMetrics {
         };
         let lag = "Generations that the copy on this node which is farthest behind lacks of its source";
         registry.register("live_lag_generations", lag, metrics.lag.clone());
+        let visible = "From the telling of a change, on the node of the source, until that node knows that the readers of a copy see it";
+        registry.register_with_unit("live_visible", visible, Unit::Seconds, metrics.visible.clone());
+        let sent = "Changes and files of a source that this node sent to copies; once for all copies of a node";
+        registry.register_with_unit("live_sent", sent, Unit::Bytes, metrics.sent.clone());
         registry.register("live_rescans", "Whole comparisons of a source with its index", metrics.rescans.clone());
         registry.register("live_drift", "Paths that differed from their source though nobody had told", metrics.drift.clone());
         registry.register("live_verified", "Verifications of volumes, by result", metrics.verified.clone());
@@ -53,6 +67,16 @@ impl LiveMetrics {
     /// The copy on this node that is farthest behind lacks so many generations.
     pub fn lag(&self, namespace: &str, pool: &str, generations: u64) {
         self.lag.get_or_create(&self.told(namespace, pool)).set(i64::try_from(generations).unwrap_or(i64::MAX));
+    }
+
+    /// The readers of a copy see a change that was told so long ago.
+    pub fn visible(&self, namespace: &str, pool: &str, took: Duration) {
+        self.visible.get_or_create(&self.told(namespace, pool)).observe(took.as_secs_f64());
+    }
+
+    /// So many bytes more of a source were sent.
+    pub fn sent(&self, namespace: &str, pool: &str, bytes: u64) {
+        self.sent.get_or_create(&self.told(namespace, pool)).inc_by(bytes);
     }
 
     /// A source was compared with its index so many times more.
@@ -86,6 +110,8 @@ impl LiveMetrics {
     fn forget(&self, namespace: &str, pool: &str) {
         let labels = labels(namespace, pool);
         self.lag.remove(&labels);
+        self.visible.remove(&labels);
+        self.sent.remove(&labels);
         self.rescans.remove(&labels);
         self.drift.remove(&labels);
         for result in ["equal", "repaired", "different", "failed"] {
@@ -106,6 +132,8 @@ fn labels(namespace: &str, pool: &str) -> PoolNameLabels {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::Metrics;
 
     #[test]
@@ -116,10 +144,14 @@ mod tests {
             live.lag("shop", pool, 3);
             live.rescanned("shop", pool, 1);
             live.drifted("shop", pool, 2);
+            live.visible("shop", pool, Duration::from_millis(30));
+            live.sent("shop", pool, 1000);
             live.verified("shop", pool, "repaired");
         }
         let text = metrics.text();
         assert!(text.contains(r#"live_verified_total{namespace="shop",pool="web",result="repaired"} 1"#), "{text}");
+        assert!(text.contains(r#"live_visible_seconds_bucket{le="0.05",namespace="shop",pool="web"} 1"#), "{text}");
+        assert!(text.contains(r#"live_sent_bytes_total{namespace="shop",pool="web"} 1000"#), "{text}");
         live.keep_pools(|_, pool| pool == "api");
         let text = metrics.text();
         assert!(!text.contains("web") && text.contains(r#"live_drift_total{namespace="shop",pool="api"} 2"#), "{text}");

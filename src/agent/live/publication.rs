@@ -9,7 +9,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 use treesync::index::IndexOptions;
 use treesync::model::Rules;
-use treesync::publish::{Phase, PublishOptions, PublishStatus, Publisher};
+use treesync::publish::{OnVisible, Phase, PublishOptions, PublishStatus, Publisher};
 
 use super::board::Publishing;
 use super::listener::Listener;
@@ -54,7 +54,9 @@ impl Published {
     }
 
     async fn try_start(scene: &Scene, listener: &Listener, pool: &ObjectKey, publication: &Publication) -> Result<Self, String> {
-        let options = options(publication)?;
+        let (metrics, key) = (scene.metrics.clone(), pool.clone());
+        let on_visible: OnVisible = Arc::new(move |took| metrics.visible(&key.namespace, &key.name, took));
+        let options = PublishOptions { on_visible: Some(on_visible), ..options(publication)? };
         let path = publication.path.clone();
         let started = tokio::task::spawn_blocking(move || Publisher::start(&path, options)).await;
         let publisher = Arc::new(started.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?);
@@ -108,11 +110,12 @@ fn options(publication: &Publication) -> Result<PublishOptions, String> {
 
 /// Notes how the publisher is.
 async fn watch(scene: Scene, pool: ObjectKey, publisher: Arc<Publisher>, address: String) {
-    let mut before = PublishStatus { scans: 0, drift_of_feed: 0, ..publisher.status() };
+    let mut before = PublishStatus { scans: 0, drift_of_feed: 0, sent_bytes: 0, ..publisher.status() };
     loop {
         let status = publisher.status();
         scene.metrics.rescanned(&pool.namespace, &pool.name, status.scans.saturating_sub(before.scans));
         scene.metrics.drifted(&pool.namespace, &pool.name, status.drift_of_feed.saturating_sub(before.drift_of_feed));
+        scene.metrics.sent(&pool.namespace, &pool.name, status.sent_bytes.saturating_sub(before.sent_bytes));
         for news in of_source(&before, &status) {
             scene.tell(&pool, news);
         }

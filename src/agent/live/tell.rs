@@ -92,6 +92,7 @@ mod tests {
             unreadable: 0,
             hot: 0,
             subscribers: 0,
+            sent_bytes: 0,
             last_error: None,
         }
     }

@@ -18,6 +18,7 @@ mod subscription;
 pub use content::ContentReader;
 pub use observer::{EngineObserver, EngineStep};
 pub use rate::TokenBucket;
+pub use ring::OnVisible;
 pub use status::{Changed, Detection, Phase, PublishStatus};
 pub use subscription::{Step, Subscription};
 
@@ -83,6 +84,8 @@ pub struct PublishOptions {
     pub subscriber_rate_bytes_per_second: Option<u64>,
     /// Bytes of recent batches that are kept in memory, so that a subscriber that is close gets them without reading the index.
     pub ring_bytes: usize,
+    /// Told how long it took until the readers of a copy saw a change, for each copy that acknowledges over a wire.
+    pub on_visible: Option<OnVisible>,
     /// Told of every step.
     pub observer: Arc<dyn EngineObserver>,
 }
@@ -100,6 +103,7 @@ impl Default for PublishOptions {
             rate_bytes_per_second: None,
             subscriber_rate_bytes_per_second: None,
             ring_bytes: 64 * 1024 * 1024,
+            on_visible: None,
             observer: Arc::new(observer::Unobserved),
         }
     }
@@ -140,6 +144,16 @@ impl Publisher {
     /// How it is.
     pub fn status(&self) -> PublishStatus {
         self.shared.status()
+    }
+
+    /// The readers of a copy see more than before.
+    pub(crate) fn note_seen(&self, before: Position, now: Position) {
+        self.shared.seen(before, now);
+    }
+
+    /// So many bytes were sent.
+    pub(crate) fn note_sent(&self, bytes: u64) {
+        self.shared.update_quietly(|status| status.sent_bytes += bytes);
     }
 
     /// All that happens after a position. None, a position of another history, or one below the floor begin with a manifest.

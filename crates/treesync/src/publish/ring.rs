@@ -12,11 +12,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// A batch, about how many bytes it takes, and when it was told.
+struct Recent(Arc<Batch>, usize, Instant);
+
+/// Told how long it took from the telling of a batch until the readers of a copy saw it.
+pub type OnVisible = Arc<dyn Fn(Duration) + Send + Sync>;
+
 /// What changes while the engine runs.
 pub(super) struct State {
     pub position: Position,
     /// Batches without a gap, the last one ends at the position.
-    recent: VecDeque<(Arc<Batch>, usize)>,
+    recent: VecDeque<Recent>,
     recent_bytes: usize,
     pub status: PublishStatus,
     pub bucket: Option<TokenBucket>,
@@ -47,6 +53,7 @@ pub(super) struct Shared {
     started: Instant,
     /// Subscriptions that want to know ahead.
     listeners: AtomicUsize,
+    on_visible: Option<OnVisible>,
 }
 
 impl Shared {
@@ -80,6 +87,7 @@ impl Shared {
             unreadable: 0,
             hot: 0,
             subscribers: 0,
+            sent_bytes: 0,
             last_error: None,
         };
         let bucket = options.rate_bytes_per_second.map(|rate| TokenBucket::new(rate, Duration::ZERO));
@@ -106,6 +114,7 @@ impl Shared {
             ring_bytes: options.ring_bytes,
             started: Instant::now(),
             listeners: AtomicUsize::new(0),
+            on_visible: options.on_visible.clone(),
         })
     }
 
@@ -137,6 +146,20 @@ impl Shared {
         self.changed.notify_all();
     }
 
+    /// Changes what nobody waits for.
+    pub fn update_quietly(&self, change: impl FnOnce(&mut PublishStatus)) {
+        change(&mut self.state().status);
+    }
+
+    /// The readers of a copy see more than before. What was told so long ago that it is not here any more is no news.
+    pub fn seen(&self, before: Position, now: Position) {
+        let Some(on_visible) = self.on_visible.as_ref().filter(|_| now.is_comparable_to(&before)) else { return };
+        let told = self.state().told_after(before.generation).filter(|_| now.generation > before.generation);
+        if let Some(told) = told {
+            on_visible(told.elapsed());
+        }
+    }
+
     /// The source was compared to its end.
     pub fn complete(&self) -> Result<(), PublishError> {
         if !self.state().is_complete {
@@ -163,10 +186,10 @@ impl Shared {
             self.changed.notify_all();
             return;
         }
-        state.recent.push_back((Arc::new(batch), length));
+        state.recent.push_back(Recent(Arc::new(batch), length, Instant::now()));
         state.recent_bytes += length;
         while state.recent_bytes > self.ring_bytes {
-            let Some((_, length)) = state.recent.pop_front() else { break };
+            let Some(Recent(_, length, _)) = state.recent.pop_front() else { break };
             state.recent_bytes -= length;
         }
         drop(state);
@@ -243,10 +266,18 @@ impl State {
 
     /// The batch that follows a generation, if it is still here.
     pub fn after(&self, generation: u64) -> Option<Arc<Batch>> {
+        self.recent_after(generation).map(|Recent(batch, ..)| batch.clone())
+    }
+
+    /// When the batch that follows a generation was told, if it is still here.
+    fn told_after(&self, generation: u64) -> Option<Instant> {
+        self.recent_after(generation).map(|Recent(.., told)| *told)
+    }
+
+    fn recent_after(&self, generation: u64) -> Option<&Recent> {
         let first = self.recent.front()?.0.from;
         let at = usize::try_from(generation.checked_sub(first)?).ok()?;
-        let (batch, _) = self.recent.get(at)?;
-        (batch.from == generation).then(|| batch.clone())
+        self.recent.get(at).filter(|Recent(batch, ..)| batch.from == generation)
     }
 }
 

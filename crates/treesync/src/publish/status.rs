@@ -58,6 +58,8 @@ pub struct PublishStatus {
     pub hot: u64,
     /// Subscribers.
     pub subscribers: u64,
+    /// Bytes of changes and files that were sent.
+    pub sent_bytes: u64,
     /// What went wrong last and was passed by, with its path.
     pub last_error: Option<String>,
 }

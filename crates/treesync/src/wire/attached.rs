@@ -64,6 +64,12 @@ impl Attached {
         self.acknowledge(session, copies)
     }
 
+    /// What the readers of each copy of a session see.
+    pub fn visible_of(&self, session: &str) -> BTreeMap<String, Position> {
+        let copies = self.sessions.get(session).map(|session| session.copies.values());
+        copies.into_iter().flatten().filter_map(|copy| Some((copy.name.clone(), copy.visible?))).collect()
+    }
+
     /// Notes where copies are. False when the session has no stream open, or names too many copies.
     pub fn acknowledge(&mut self, session: &str, copies: Vec<CopyState>) -> bool {
         let Some(session) = self.sessions.get_mut(session) else { return false };

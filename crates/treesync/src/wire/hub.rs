@@ -58,10 +58,19 @@ impl<S> Hub<S> {
         Joined { hub: this.clone(), session }
     }
 
-    pub(super) fn acknowledge(&self, session: &str, copies: Vec<CopyState>) -> bool {
-        let mut is_known = false;
-        self.attached.send_modify(|attached| is_known = attached.replace(session, copies));
-        is_known
+    /// Of each copy that a session had named before and whose readers see something else now: both. None when the session
+    /// has no stream open, or names too many copies.
+    pub(super) fn acknowledge(&self, session: &str, copies: Vec<CopyState>) -> Option<Vec<(Position, Position)>> {
+        let mut seen = None;
+        self.attached.send_modify(|attached| {
+            let before = attached.visible_of(session);
+            if attached.replace(session, copies) {
+                let now = attached.visible_of(session);
+                let both = now.into_iter().filter_map(|(copy, now)| Some((*before.get(&copy)?, now)));
+                seen = Some(both.filter(|(before, now)| before != now).collect());
+            }
+        });
+        seen
     }
 
     pub(super) fn copies(&self) -> Vec<CopyState> {

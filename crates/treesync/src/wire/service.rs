@@ -159,6 +159,7 @@ fn follow<S: Source>(hub: &Hub<S>, steps: &mut dyn Steps, outlet: &Outlet<proto:
         };
         for frame in hub.encode(&step).iter() {
             outlet.put(proto::Frame { sequence, ..frame.clone() })?;
+            hub.source.sent(frame.payload.len() as u64);
             sequence += 1;
         }
     }
@@ -235,8 +236,11 @@ impl<S: Source> proto::treesync_server::Treesync for Service<S> {
     async fn acknowledge(&self, request: Request<proto::AcknowledgeRequest>) -> Result<Response<proto::AcknowledgeReply>, Status> {
         let (proto::AcknowledgeRequest { session, copies }, asked) = self.checked(request, Call::Follow)?;
         let copies: Vec<CopyState> = copies.into_iter().map(TryInto::try_into).collect::<Result<_, _>>().map_err(invalid)?;
-        if !asked.hub.acknowledge(&session, copies) {
+        let Some(seen) = asked.hub.acknowledge(&session, copies) else {
             return Err(Status::failed_precondition(format!("session {session:?} has no stream open, or too many copies")));
+        };
+        for (before, now) in seen {
+            asked.hub.source.seen(before, now);
         }
         Ok(Response::new(proto::AcknowledgeReply {}))
     }
@@ -250,7 +254,10 @@ impl<S: Source> proto::treesync_server::Treesync for Service<S> {
         asked.stream(move |hub, outlet| {
             for (index, wanted) in (0..).zip(&wanted) {
                 match hub.source.open(wanted).map_err(|error| refusal(&error))? {
-                    Some(mut reader) => send_file(reader.as_mut(), wanted, index, outlet)?,
+                    Some(mut reader) => {
+                        send_file(reader.as_mut(), wanted, index, outlet)?;
+                        hub.source.sent(wanted.length_bytes);
+                    }
                     None => outlet.put(gone(index))?,
                 }
             }

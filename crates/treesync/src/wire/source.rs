@@ -60,6 +60,10 @@ pub trait Source: Send + Sync + 'static {
     fn rescan(&self) -> Result<Position, SourceError>;
     /// How it is.
     fn status(&self) -> SourceStatus;
+    /// Is told that the readers of a copy see more than before, once for each copy.
+    fn seen(&self, _before: Position, _now: Position) {}
+    /// Is told how many bytes of changes and files were sent.
+    fn sent(&self, _bytes: u64) {}
 }
 
 impl From<PublishError> for SourceError {
@@ -113,6 +117,14 @@ impl<S: Source> Source for Arc<S> {
     fn status(&self) -> SourceStatus {
         S::status(self)
     }
+
+    fn seen(&self, before: Position, now: Position) {
+        S::seen(self, before, now);
+    }
+
+    fn sent(&self, bytes: u64) {
+        S::sent(self, bytes);
+    }
 }
 
 impl Source for Publisher {
@@ -140,6 +152,14 @@ impl Source for Publisher {
         Ok(Publisher::rescan(self)?)
     }
 
+    fn seen(&self, before: Position, now: Position) {
+        self.note_seen(before, now);
+    }
+
+    fn sent(&self, bytes: u64) {
+        self.note_sent(bytes);
+    }
+
     fn status(&self) -> SourceStatus {
         let status = Publisher::status(self);
         let phase = format!("{:?}", status.phase).to_lowercase();
@@ -158,6 +178,7 @@ impl Source for Publisher {
             ("skipped", status.skipped),
             ("hot files", status.hot),
             ("subscribers", status.subscribers),
+            ("sent bytes", status.sent_bytes),
         ];
         let texts = [
             ("detection", Some(detection.to_owned())),
