@@ -114,6 +114,12 @@ impl Board {
         self.state.subscribe()
     }
 
+    /// Returns once a volume is not kept any more. Cancel safe.
+    pub(super) async fn forgotten(&self, volume: &VolumeId) {
+        // It fails when the board is gone, which this one is not.
+        drop(self.watch().wait_for(|state| !state.kept.contains_key(volume)).await);
+    }
+
     /// Works on a volume if it is kept, one at a time for each. Blocks on its disk, and holds up nobody but who waits in
     /// [`Board::unused`].
     pub(super) fn work_on(&self, volume: &VolumeId, work: impl FnOnce(&Kept)) {
@@ -206,7 +212,9 @@ mod tests {
             });
         });
         begun.recv().expect("it begins");
+        assert!(board.forgotten(&id).now_or_never().is_none());
         board.change(|state| state.forget(&id));
+        assert!(board.forgotten(&id).now_or_never().is_some());
         assert!(board.unused(&id).now_or_never().is_none(), "the volume would be unmounted while it is written");
         assert!(board.unused(&"vol-2".into()).now_or_never().is_some());
         drop(disk);

@@ -28,7 +28,8 @@ const TRIES: u32 = 3;
 /// Between two of these.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Waits for a source that is published: the order stays open until it is.
+/// Waits for a source that is published: the order stays open until it is. Ends without an answer when a volume that is only
+/// compared is let go.
 pub(super) async fn perform(scene: &Scene, crew: &mpsc::UnboundedSender<Command>, id: &VolumeId, order: &VerifySpec) {
     let found = {
         let state = scene.board.read();
@@ -41,19 +42,32 @@ pub(super) async fn perform(scene: &Scene, crew: &mpsc::UnboundedSender<Command>
         scene.board.change(|state| state.withheld.extend([id.clone()]));
         settle(crew).await;
     }
-    let mut result = attempt(scene, &source, &kept, order).await;
+    let result = tokio::select! {
+        result = attempts(scene, &source, &kept, order) => Some(result),
+        // A comparison of terabytes holds up no pod that ends: it is made where the volume is mounted next.
+        () = scene.board.forgotten(id), if !order.repair => None,
+    };
+    if order.repair {
+        scene.board.change(|state| state.withheld.retain(|other| other != id));
+        settle(crew).await;
+    }
+    let Some(result) = result else {
+        info!(volume = %kept.object, id = order.id, "a comparison ended early, since the volume is unmounted");
+        return;
+    };
+    answer(scene, id, &kept, order, result);
+}
+
+async fn attempts(scene: &Scene, source: &SourceSeen, kept: &Kept, order: &VerifySpec) -> Result<Verdict, String> {
+    let mut result = attempt(scene, source, kept, order).await;
     for _ in 1..TRIES {
         if result.as_ref().is_ok_and(|verdict| verdict.differences == 0 || verdict.is_repaired) {
             break;
         }
         tokio::time::sleep(PAUSE).await;
-        result = attempt(scene, &source, &kept, order).await;
+        result = attempt(scene, source, kept, order).await;
     }
-    if order.repair {
-        scene.board.change(|state| state.withheld.retain(|other| other != id));
-        settle(crew).await;
-    }
-    answer(scene, id, &kept, order, result);
+    result
 }
 
 async fn settle(crew: &mpsc::UnboundedSender<Command>) {
