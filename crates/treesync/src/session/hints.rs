@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::model::Ahead;
 
@@ -17,6 +18,8 @@ pub(super) struct Hints(Arc<Inner>);
 struct Inner {
     /// Each with the number of its files that are done.
     waiting: Mutex<VecDeque<(Arc<Ahead>, usize)>>,
+    /// When the last one came, until what was made of them is written.
+    last: Mutex<Option<Instant>>,
     /// The copy is told that there are some.
     is_told: AtomicBool,
 }
@@ -26,7 +29,11 @@ impl Hints {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds one; whether the copy is to be told.
+    fn last(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds one; false when there are too many.
     pub(super) fn add(&self, ahead: Arc<Ahead>) -> bool {
         let mut waiting = self.waiting();
         let count: usize = waiting.iter().map(|(ahead, _)| ahead.puts().len()).sum();
@@ -34,7 +41,22 @@ impl Hints {
             return false;
         }
         waiting.push_back((ahead, 0));
-        drop(waiting);
+        *self.last() = Some(Instant::now());
+        true
+    }
+
+    /// How long none came; none when all is written that was made.
+    pub(super) fn calm(&self) -> Option<Duration> {
+        self.last().map(|last| last.elapsed())
+    }
+
+    /// All is written that was made.
+    pub(super) fn note_written(&self) {
+        *self.last() = None;
+    }
+
+    /// Whether the copy is to be told: it is not told twice before it listens.
+    pub(super) fn tell(&self) -> bool {
         !self.0.is_told.swap(true, Ordering::AcqRel)
     }
 
@@ -85,7 +107,8 @@ mod tests {
     #[test]
     fn a_copy_is_told_once_and_gets_what_fits_its_generation() {
         let hints = Hints::default();
-        assert_eq!([1, 2, 3].map(|generation| hints.add(hint(generation, 2))), [true, false, false]);
+        assert!([1, 2, 3].iter().all(|generation| hints.add(hint(*generation, 2))));
+        assert_eq!([hints.tell(), hints.tell()], [true, false]);
         let (taken, done) = hints.take(2).expect("one of generation 2");
         assert_eq!((taken.generation(), done), (2, 0), "the one before is of no use any more");
         hints.give_back(taken, 1);
@@ -93,14 +116,16 @@ mod tests {
         assert!(hints.take(2).is_none(), "the next is for later");
         assert!(hints.take(3).is_some() && hints.take(3).is_none());
         hints.untell();
-        assert!(hints.add(hint(4, 1)));
+        assert!(hints.tell() && hints.calm().is_some());
+        hints.note_written();
+        assert_eq!(hints.calm(), None);
     }
 
     #[test]
     fn a_publisher_that_tells_without_end_fills_no_memory() {
         let hints = Hints::default();
-        let told = (0..100).filter(|_| hints.add(hint(1, 100))).count();
-        assert_eq!(told, 1);
+        let taken = (0..100).filter(|_| hints.add(hint(1, 100))).count();
+        assert_eq!(taken, WAITING_MAX / 100);
         let count = std::iter::from_fn(|| hints.take(1)).count();
         assert_eq!(count, WAITING_MAX / 100);
     }

@@ -12,6 +12,7 @@ mod hints;
 mod lane;
 mod plan;
 mod supervisor;
+mod turns;
 mod verifier;
 mod worker;
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::handle::{Answer, Ask, SessionError};
 use super::lane::{Ended, Lane, MainLane};
 use super::plan::{CopyId, Group, back_off, groups};
+use super::turns::Turns;
 use super::worker::{Fault, NO_LANE, Open, Order, Said, Seat, start};
 use crate::model::{Position, TreePath};
 use crate::wire::{Address, CallError, Client, CopyState, TlsSource};
@@ -108,6 +109,7 @@ pub(super) struct Supervisor {
     lanes: JoinSet<(Ended, Instant)>,
     lane_count: u64,
     main: MainLane,
+    turns: Turns,
     said: mpsc::UnboundedSender<(CopyId, Said)>,
     heard: Option<mpsc::UnboundedReceiver<(CopyId, Said)>>,
     resume: mpsc::UnboundedSender<String>,
@@ -141,6 +143,7 @@ impl Supervisor {
             lanes: JoinSet::new(),
             lane_count: NO_LANE,
             main: MainLane::default(),
+            turns: Turns::new(),
             said,
             heard: Some(heard),
             resume,
@@ -197,7 +200,7 @@ impl Supervisor {
     /// Gives a copy a thread.
     fn seat(&mut self, name: String, open: Open) -> io::Result<()> {
         let id = self.next_id;
-        let (seat, thread) = start(id, open, self.said.clone())?;
+        let (seat, thread) = start(id, open, self.said.clone(), self.turns.clone())?;
         self.next_id += 1;
         let state = CopyState { name, visible: None, durable: None, problem: None, drift: None };
         self.slots.insert(id, Slot { seat, thread, stage: Stage::Due(Instant::now()), failures: 0, state });

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::contents::SharedContents;
 use super::hints::Hints;
 use super::plan::CopyId;
+use super::turns::Turns;
 use crate::model::{Ahead, Batch, ManifestPart, Position, TreePath};
 
 /// Orders that wait for a copy. Enough that a short delay of one copy does not delay the others; few enough that the
@@ -21,6 +22,9 @@ const ORDERS_AHEAD: usize = 8;
 const LAST_PIECES: usize = 10;
 /// How long a copy rests before it tidies up: the other copies of the host, and what follows at once, come first.
 const REST: Duration = Duration::from_millis(300);
+
+/// Since the last hint, before what was made of them is written: the burst is over then. Each time costs a commit.
+const CALM: Duration = Duration::from_millis(4);
 
 /// Why a copy does not take a step.
 #[derive(Debug, thiserror::Error)]
@@ -115,9 +119,8 @@ pub(super) struct Seat {
 impl Seat {
     /// Has the copy make files ahead when it has nothing else to do.
     pub(super) fn hint(&self, ahead: Arc<Ahead>) {
-        if self.hints.add(ahead) && self.orders.try_send(Order::StageAhead).is_err() {
-            // It has much to do, and looks when that is done.
-            self.hints.untell();
+        if self.hints.add(ahead) {
+            remind(&self.hints, &self.orders);
         }
     }
 
@@ -136,11 +139,24 @@ impl Seat {
     }
 }
 
+/// Has a copy look whether there is something to make ahead.
+fn remind(hints: &Hints, orders: &mpsc::Sender<Order>) {
+    if hints.tell() && orders.try_send(Order::StageAhead).is_err() {
+        // It has much to do, and looks when that is done.
+        hints.untell();
+    }
+}
+
 /// No lane has this number.
 pub(super) const NO_LANE: u64 = 0;
 
 /// Starts the thread of a copy. It ends when all of its seats are dropped, after the order that it is at.
-pub(super) fn start(id: CopyId, open: Open, said: mpsc::UnboundedSender<(CopyId, Said)>) -> std::io::Result<(Seat, JoinHandle<()>)> {
+pub(super) fn start(
+    id: CopyId,
+    open: Open,
+    said: mpsc::UnboundedSender<(CopyId, Said)>,
+    turns: Turns,
+) -> std::io::Result<(Seat, JoinHandle<()>)> {
     let (sender, orders) = mpsc::channel(ORDERS_AHEAD);
     let lane = Arc::new(AtomicU64::new(NO_LANE));
     // A worker ends when nobody can give it orders but itself.
@@ -149,7 +165,7 @@ pub(super) fn start(id: CopyId, open: Open, said: mpsc::UnboundedSender<(CopyId,
     let seat = Seat { id, orders: sender, lane: lane.clone(), hints: hints.clone() };
     let runtime = Handle::current();
     let (replica, undurable, has_changed, will_tidy) = (None, None, false, false);
-    let worker = Worker { id, open, said, orders, own_orders, lane, hints, runtime, replica, undurable, has_changed, will_tidy };
+    let worker = Worker { id, open, said, orders, own_orders, lane, hints, turns, runtime, replica, undurable, has_changed, will_tidy };
     let thread = std::thread::Builder::new().name(format!("treesync-copy-{id}")).spawn(move || worker.run())?;
     Ok((seat, thread))
 }
@@ -162,6 +178,7 @@ struct Worker {
     own_orders: mpsc::WeakSender<Order>,
     lane: Arc<AtomicU64>,
     hints: Hints,
+    turns: Turns,
     runtime: Handle,
     replica: Option<Box<dyn Replica>>,
     /// Applied, and perhaps lost by a loss of power.
@@ -227,24 +244,48 @@ impl Worker {
         self.orders.len() > usize::from(self.hints.is_told())
     }
 
-    /// Makes files ahead, as long as nothing else is to be done.
+    /// For whoever reminds this thread of its hints later.
+    fn reminder(&self) -> impl FnOnce() + Send + use<> {
+        let (hints, orders) = (self.hints.clone(), self.own_orders.clone());
+        move || orders.upgrade().iter().for_each(|orders| remind(&hints, orders))
+    }
+
+    /// Makes files ahead, as long as nothing else is to be done and it has a turn.
     fn stage_ahead(&mut self) {
         while !self.has_orders()
             && let Some(generation) = self.replica.as_ref().and_then(|replica| replica.position()).map(|position| position.generation)
             && let Some((ahead, done)) = self.hints.take(generation)
         {
+            let Some(turn) = self.turns.take(self.id, self.reminder()) else {
+                self.hints.give_back(ahead, done);
+                return;
+            };
             let (orders, hints) = (&self.orders, &self.hints);
             let is_free = || orders.len() <= usize::from(hints.is_told());
             let done = self.replica.as_mut().map_or(done, |replica| replica.stage_ahead(&ahead, done, &is_free));
             self.hints.give_back(ahead, done);
+            drop(turn);
             self.has_changed = true;
             self.tidy_later();
         }
+        self.write_ahead();
+    }
+
+    /// Has what was made ahead written, when no more came for a moment.
+    fn write_ahead(&mut self) {
+        let Some(calm) = self.hints.calm().filter(|_| !self.has_orders()) else { return };
+        if calm < CALM {
+            let remind = self.reminder();
+            self.runtime.spawn(async move {
+                tokio::time::sleep(CALM.saturating_sub(calm)).await;
+                remind();
+            });
+            return;
+        }
+        self.hints.note_written();
         let (orders, hints) = (&self.orders, &self.hints);
         let is_free = || orders.len() <= usize::from(hints.is_told());
-        if is_free() && !hints.is_told() {
-            self.replica.iter_mut().for_each(|replica| replica.write_ahead(&is_free));
-        }
+        self.replica.iter_mut().for_each(|replica| replica.write_ahead(&is_free));
     }
 
     fn obey(&mut self, order: Order) -> Result<(), Fault> {
