@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod stage;
+
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,19 +13,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, PostParams};
 use local_cluster::{Bind, Cluster, ClusterSpec, Logs};
 
+use stage::{in_node, is_root};
+
 /// How long a pod may take to run.
 const POD_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// Whether the test can run; says why not, and fails in continuous integration.
-fn is_root() -> bool {
-    if rustix::process::geteuid().is_root() {
-        return true;
-    }
-    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "continuous integration must run this test as root");
-    // Written past the capture of the test runner, which hides what a passing test prints.
-    std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: a local cluster needs root\n").unwrap();
-    false
-}
 
 /// The same folder each time, so that a run also removes what an aborted one has left.
 fn spec() -> ClusterSpec {
@@ -41,13 +34,6 @@ fn say(line: &str) {
 fn host(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-async fn in_node(cluster: &Cluster, script: &str) -> String {
-    let mut command = cluster.node_command("node1", "sh").unwrap();
-    let output = command.args(["-ec", script]).output().await.unwrap();
-    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 

@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod stage;
+
 use std::time::{Duration, Instant};
 
 use local_cluster::{Bind, Cluster, ClusterSpec};
+
+use stage::{in_node, is_root};
 
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -13,29 +17,12 @@ const DISK: &str = "/var/lib/local-cluster-power-test";
 /// Where a file system is mounted while the power is on.
 const MOUNTED: &str = "/var/lib/kubelet/m";
 
-/// Whether the test can run; says why not, and fails in continuous integration.
-fn is_root() -> bool {
-    if rustix::process::geteuid().is_root() {
-        return true;
-    }
-    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "continuous integration must run this test as root");
-    // Written past the capture of the test runner, which hides what a passing test prints.
-    std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: a local cluster needs root\n").unwrap();
-    false
-}
-
 /// The same folder each time, so that a run also removes what an aborted one has left.
 fn spec() -> ClusterSpec {
     let state = std::env::temp_dir().join("local-cluster-power");
     let mut spec = ClusterSpec::numbered(state.clone(), 2);
     spec.nodes[0].binds.push(Bind { host: state.join("disk"), node: DISK.into() });
     spec
-}
-
-async fn in_node(cluster: &Cluster, script: &str) -> String {
-    let output = cluster.node_command("node1", "sh").unwrap().args(["-ec", script]).output().await.unwrap();
-    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 async fn field(cluster: &Cluster, object: &str, path: &str) -> String {
