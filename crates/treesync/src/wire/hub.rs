@@ -110,6 +110,8 @@ fn once<T>(encoded: &Mutex<VecDeque<Encoded<T>>>, item: &Arc<T>, encode: impl Fn
         return frames.clone();
     }
     let frames: Arc<[proto::Frame]> = encode(item).into();
+    // Nobody asks again for what the source has let go.
+    encoded.retain(|(known, _)| known.strong_count() > 0);
     encoded.push_back((Arc::downgrade(item), frames.clone()));
     if encoded.len() > ENCODED_KEPT {
         encoded.pop_front();

@@ -98,7 +98,7 @@ pub(super) fn stage_ahead(
         if !is_free() {
             return Ok(put);
         }
-        if rules.is_kept_on_copy(&wanted.path) {
+        if ahead.is_full() || rules.is_kept_on_copy(&wanted.path) {
             continue;
         }
         metadata::check(&wanted.path, &wanted.entry)?;

@@ -27,6 +27,9 @@ pub(in crate::apply) struct Ahead {
     paths: Vec<TreePath>,
 }
 
+/// Files that wait for one batch at most, whatever a publisher tells.
+const WAITING_MAX: u64 = 4096;
+
 /// Files that are written to the disk before an apply asks for it, after the first of a batch: each time costs a commit of
 /// the journal.
 const WORTH_WRITING: u64 = 64;
@@ -35,6 +38,11 @@ impl Ahead {
     /// Whether none was made since all were forgotten.
     pub(in crate::apply) fn is_unused(&self) -> bool {
         self.count == 0
+    }
+
+    /// Whether no more are to be made before a batch comes.
+    pub(super) fn is_full(&self) -> bool {
+        self.count >= WAITING_MAX
     }
 
     /// How many were made since some were written.

@@ -139,6 +139,18 @@ fn what_nobody_asks_for_goes_when_the_copy_rests_or_is_opened_again() {
 }
 
 #[test]
+fn a_publisher_that_tells_without_end_does_not_fill_the_stage() {
+    let mut pair = Pair::new();
+    let hint = hint(&pair.files());
+    for _ in 0..30 {
+        assert_eq!(pair.copy.stage_ahead(&hint, 0, &|| true).unwrap(), FILES);
+    }
+    assert_eq!(inodes(&pair.folder.at(".treesync/stage")).len(), 4096);
+    pair.copy.apply(&pair.batch(), &NoContents).unwrap();
+    assert_equal(&pair.source.root(), &pair.folder.root());
+}
+
+#[test]
 fn a_copy_without_a_position_stages_nothing_ahead() {
     let pair = Pair::new();
     let folder = Tree::new();
