@@ -7,8 +7,11 @@ use tokio::time::Instant;
 /// Between two reports of a volume of which only the position changed. All agents together must not load the API server:
 /// a thousand volumes make a hundred writes a second at most.
 const POSITION_EVERY: Duration = Duration::from_secs(10);
-/// Between two reports of a volume that changes its state.
+/// Between two reports of a volume that changes its state all the time.
 const STATE_EVERY: Duration = Duration::from_secs(5);
+/// Changes of the state that are told at once before that counts: a source is compared, then published; a copy catches up,
+/// then is in sync. Who starts a pod waits for the last of them.
+const STATES_AT_ONCE: u32 = 3;
 /// Between two reports of a volume for which a receipt or an answer is awaited.
 const AWAITED_EVERY: Duration = Duration::from_millis(200);
 
@@ -29,12 +32,15 @@ pub(super) enum News {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
     last: Option<Instant>,
+    /// When as many states as may be can be told at once again.
+    rested: Option<Instant>,
 }
 
 impl Pace {
     /// A report was written, or tried.
     pub(super) fn wrote(&mut self, now: Instant) {
         self.last = Some(now);
+        self.rested = Some(self.rested.map_or(now, |rested| rested.max(now)) + STATE_EVERY);
     }
 
     /// When the news are to be written: now, later, or never.
@@ -43,10 +49,16 @@ impl Pace {
             News::Nothing => return None,
             News::Answer => AWAITED_EVERY,
             News::Position | News::State if is_awaited => AWAITED_EVERY,
-            News::State => STATE_EVERY,
+            News::State => return Some(self.state_due(now)),
             News::Position => POSITION_EVERY,
         };
         Some(self.last.map_or(now, |last| (last + every).max(now)))
+    }
+
+    fn state_due(&self, now: Instant) -> Instant {
+        let earliest = self.last.map_or(now, |last| last + AWAITED_EVERY);
+        let spared = self.rested.and_then(|rested| rested.checked_sub(STATE_EVERY * (STATES_AT_ONCE - 1)));
+        earliest.max(spared.unwrap_or(now)).max(now)
     }
 }
 
@@ -72,7 +84,7 @@ mod tests {
     fn a_minute_of_changes_makes_few_writes_unless_somebody_waits() {
         assert_eq!(writes(News::Nothing, true), 0);
         assert_eq!(writes(News::Position, false), 6);
-        assert_eq!(writes(News::State, false), 12);
+        assert_eq!(writes(News::State, false), 14, "three at once, then one each five seconds");
         assert_eq!(writes(News::Position, true), 300);
         assert_eq!(writes(News::State, true), 300);
     }
@@ -85,7 +97,20 @@ mod tests {
         pace.wrote(now);
         let later = now + Duration::from_secs(1);
         assert_eq!(pace.due(later, News::Answer, false), Some(later));
-        assert_eq!(pace.due(later, News::State, false), Some(now + STATE_EVERY));
+    }
+
+    #[test]
+    fn a_volume_that_comes_to_rest_is_told_at_each_step_and_one_that_never_does_now_and_then() {
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let mut pace = Pace::default();
+        for told in [0, 200, 400] {
+            assert_eq!(pace.due(after(told), News::State, false), Some(after(told)));
+            pace.wrote(after(told));
+        }
+        assert_eq!(pace.due(after(600), News::State, false), Some(after(5_000)));
+        assert_eq!(pace.due(after(600), News::Position, false), Some(after(10_400)), "where it is can wait as before");
+        assert_eq!(pace.due(after(60_000), News::State, false), Some(after(60_000)));
     }
 
     #[test]
