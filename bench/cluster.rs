@@ -50,11 +50,12 @@ async fn measure(stage: &Stage) -> Result<Vec<Row>> {
     Ok(vec![fill_row.row(fill, FILL_FLOOR_SECONDS), start_row.row(median(ours), median(rivals))])
 }
 
-const CLAIM: &str = "ephemeral: {volumeClaimTemplate: {spec: {storageClassName: volumepool, accessModes: [ReadWriteOnce], \
+/// A volume of the pool.
+pub(crate) const CLAIM: &str = "ephemeral: {volumeClaimTemplate: {spec: {storageClassName: volumepool, accessModes: [ReadWriteOnce], \
     dataSourceRef: {apiGroup: volumedispatcher.io, kind: VolumePool, name: web}, resources: {requests: {storage: 1Gi}}}}}";
 
 /// Seconds from the creation of a pod until it runs; the pod is gone again on return.
-async fn start(stage: &Stage, client: &Client, name: &str, volume: &str) -> Result<f64> {
+pub(crate) async fn start(stage: &Stage, client: &Client, name: &str, volume: &str) -> Result<f64> {
     let manifest = format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {SHOP}}}\nspec:\n  terminationGracePeriodSeconds: 0\n  \
          containers: [{{name: web, image: 'registry.local/busybox:1', command: [sleep, infinity], volumeMounts: [{{name: content, mountPath: /content}}]}}]\n  \
