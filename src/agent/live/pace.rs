@@ -9,9 +9,9 @@ use tokio::time::Instant;
 const POSITION_EVERY: Duration = Duration::from_secs(10);
 /// Between two reports of a volume that changes its state all the time.
 const STATE_EVERY: Duration = Duration::from_secs(5);
-/// Changes of the state that are told at once before that counts: a source is compared, then published; a copy catches up,
-/// then is in sync. Who starts a pod waits for the last of them.
-const STATES_AT_ONCE: u32 = 3;
+/// Changes of the state that are told at once before that counts: a source waits for a certificate, is compared, then published; a
+/// copy hears why it has no source yet, catches up, then is in sync. Whoever makes a pool live waits for the last of them.
+const STATES_AT_ONCE: u32 = 6;
 /// Between two reports of a volume for which a receipt or an answer is awaited.
 const AWAITED_EVERY: Duration = Duration::from_millis(200);
 
@@ -84,7 +84,7 @@ mod tests {
     fn a_minute_of_changes_makes_few_writes_unless_somebody_waits() {
         assert_eq!(writes(News::Nothing, true), 0);
         assert_eq!(writes(News::Position, false), 6);
-        assert_eq!(writes(News::State, false), 14, "three at once, then one each five seconds");
+        assert_eq!(writes(News::State, false), 17, "six at once, then one each five seconds");
         assert_eq!(writes(News::Position, true), 300);
         assert_eq!(writes(News::State, true), 300);
     }
@@ -104,12 +104,12 @@ mod tests {
         let start = Instant::now();
         let after = |millis| start + Duration::from_millis(millis);
         let mut pace = Pace::default();
-        for told in [0, 200, 400] {
+        for told in [0, 200, 400, 600, 800, 1_000] {
             assert_eq!(pace.due(after(told), News::State, false), Some(after(told)));
             pace.wrote(after(told));
         }
-        assert_eq!(pace.due(after(600), News::State, false), Some(after(5_000)));
-        assert_eq!(pace.due(after(600), News::Position, false), Some(after(10_400)), "where it is can wait as before");
+        assert_eq!(pace.due(after(1_200), News::State, false), Some(after(5_000)));
+        assert_eq!(pace.due(after(1_200), News::Position, false), Some(after(11_000)), "where it is can wait as before");
         assert_eq!(pace.due(after(60_000), News::State, false), Some(after(60_000)));
     }
 
