@@ -40,7 +40,9 @@ impl Pace {
     /// A report was written, or tried.
     pub(super) fn wrote(&mut self, now: Instant) {
         self.last = Some(now);
-        self.rested = Some(self.rested.map_or(now, |rested| rested.max(now)) + STATE_EVERY);
+        let rested = self.rested.map_or(now, |rested| rested.max(now)) + STATE_EVERY;
+        // Whatever was written for those who waited: the next state waits for one pause at most.
+        self.rested = Some(rested.min(now + STATE_EVERY * STATES_AT_ONCE));
     }
 
     /// When the news are to be written: now, later, or never.
@@ -111,6 +113,17 @@ mod tests {
         assert_eq!(pace.due(after(1_200), News::State, false), Some(after(5_000)));
         assert_eq!(pace.due(after(1_200), News::Position, false), Some(after(11_000)), "where it is can wait as before");
         assert_eq!(pace.due(after(60_000), News::State, false), Some(after(60_000)));
+    }
+
+    #[test]
+    fn however_much_was_written_for_somebody_who_waited_the_next_state_is_told_soon() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        for write in 0..300 {
+            pace.wrote(start + AWAITED_EVERY * write);
+        }
+        let now = start + AWAITED_EVERY * 299;
+        assert_eq!(pace.due(now, News::State, false), Some(now + STATE_EVERY));
     }
 
     #[test]
