@@ -55,8 +55,11 @@ pub(super) fn is_awaited(seen: &PoolSeen, now: Timestamp) -> bool {
 }
 
 /// Until when the source is known to be where the newest snapshot has it: when the agent was asked that answered so. What it
-/// has told unasked proves nothing, since it may be silent by now.
+/// has told unasked proves nothing, since it may be silent by now. None while a failed snapshot is to be made up for.
 pub(super) fn unchanged_until(seen: &PoolSeen) -> Option<Timestamp> {
+    if super::failures(seen) > 0 {
+        return None;
+    }
     let (number, ordered) = seen.pool.checkpoint_order.filter(|_| seen.pool.live.is_some() && seen.pool.snapshots.skip_unchanged)?;
     let answer = publishing(seen.source_object.as_ref()?)?.checkpoint.as_ref().filter(|answer| answer.number == number)?;
     let is_same = answer.position.is_some() && answer.position == newest(seen).and_then(position_of);

@@ -1,10 +1,10 @@
 //! Snapshots of a live source: a checkpoint before each, waited for but not for long, and none while nothing changed.
 
 use crate::domain::tags::TAG_POSITION;
-use crate::domain::{CloudSnapshot, SyncPosition, SyncState};
+use crate::domain::{CloudSnapshot, SnapshotState, SyncPosition, SyncState};
 use crate::plan::{CheckpointSeen, NodeSide, PoolSeen, SyncSeen, supply};
 
-use super::build::{NOW, PoolBuild, at, snapshot};
+use super::build::{NOW, PoolBuild, at, snapshot, snapshot_in};
 use super::live::{live_pool, source_object, sync};
 use super::words::words;
 
@@ -114,6 +114,13 @@ fn no_snapshot_is_taken_while_the_source_is_where_the_last_one_has_it() {
     assert_snapshot_words(held(position(7)).but(|seen| seen.pool.snapshots.skip_unchanged = false), &taken);
     assert_snapshot_words(held(position(6)), &taken);
     assert_snapshot_words(held(SyncPosition { source: "other".to_owned(), ..position(7) }), &taken);
+}
+
+#[test]
+fn a_failed_snapshot_is_made_up_for_though_nothing_has_changed() {
+    let failed = CloudSnapshot { started: Some(at(NOW - 900)), ..snapshot_in(SnapshotState::Error, 2) };
+    let pool = ordered(3).but(|seen| answered(seen, 5, Some(position(7)))).snapshots([holding(&position(7)), failed]);
+    assert_snapshot_words(pool.intent(Some((2, NOW - 900))), &["snapshot vol-source as 3 at src.1.7"]);
 }
 
 #[test]
