@@ -162,8 +162,11 @@ async fn a_repair_leaves_nothing_that_others_have_hidden_where_no_comparison_loo
     world.verify(&copy, Level::Metadata, true).await;
     let clean = hidden(&copy);
     let own = copy.join(".treesync");
-    std::fs::create_dir_all(own.join("mine/below")).unwrap();
-    for planted in ["secret", "secret.next", "mine/below/secret", "stage/secret", "trash/secret"] {
+    for folder in ["mine/below", "marker.next/below", "stage.next"] {
+        std::fs::create_dir_all(own.join(folder)).unwrap();
+    }
+    let inside = ["mine/below/secret", "marker.next/below/secret", "stage.next/secret", "stage/secret", "trash/secret"];
+    for planted in ["secret", "secret.next", "marker", "intent", "index", "index.damaged", "origin.new"].into_iter().chain(inside) {
         std::fs::write(own.join(planted), "of an earlier user").unwrap();
     }
     let (verdict, found) = world.verify(&copy, Level::Metadata, true).await;

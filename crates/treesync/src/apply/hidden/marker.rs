@@ -117,6 +117,11 @@ fn read_or(root: &Root, own: impl FnOnce() -> Result<Option<Vec<u8>>, Problem>) 
     Ok(bytes.map(|bytes| Marker::decode(&bytes)).transpose())
 }
 
+/// Whether the marker is a file in the hidden directory.
+pub(in crate::apply) fn is_a_file(root: &Root) -> bool {
+    rustix::fs::fgetxattr(root, XATTR, &mut [0; 256][..]).is_err()
+}
+
 /// Replaces the marker. Where the kernel refuses `trusted.` attributes it is a file in the hidden directory.
 pub(in crate::apply) fn write(root: &Root, home: &Home, marker: &Marker) -> Result<(), Problem> {
     let bytes = marker.encode();
