@@ -4,18 +4,42 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use treesync::model::TreePath;
+use tracing::warn;
+use treesync::model::{Position, TreePath};
 use treesync::publish::{Changed, Publisher};
 
 use super::public_file;
 
-/// Longer is no note of ours: a pod that writes the source may put anything there.
-const LONGEST_BYTES: u64 = 16 * 1024 * 1024;
+/// How many paths an answer names.
+pub(super) const PATHS_TOLD: usize = 50;
+/// Longer is no note of ours: a pod that writes the source may put anything there. Fifty paths of 4,096 bytes, escaped.
+const LONGEST_BYTES: u64 = 2 * 1024 * 1024;
+
+/// What an operation did at the source.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Done {
+    /// Where the source has it.
+    pub(super) position: Position,
+    /// Some of the paths.
+    pub(super) paths: Vec<String>,
+    /// How many they are.
+    pub(super) paths_total: u64,
+}
+
+impl From<Changed> for Done {
+    fn from(Changed { position, paths }: Changed) -> Self {
+        let paths_total = paths.len() as u64;
+        Self { position, paths: paths.iter().take(PATHS_TOLD).map(ToString::to_string).collect(), paths_total }
+    }
+}
 
 /// What an operation deletes.
 #[derive(Debug, Deserialize, Eq, PartialEq, Serialize)]
 struct Note {
     paths: Vec<String>,
+    paths_total: u64,
+    /// Nothing is left to be deleted: what is there now came later.
+    is_done: bool,
 }
 
 /// The note of the operation with this UID, in our directory on the source, which never travels.
@@ -24,34 +48,44 @@ fn file(operation: &str) -> String {
 }
 
 /// Removes a path and all below, unless the operation with this UID has done so before.
-pub(super) fn delete(publisher: &Publisher, source: &Path, operation: &str, path: &TreePath) -> Result<Changed, String> {
-    match (publisher.delete(path, true), noted(source, operation)) {
-        (Ok(planned), None) => {
-            let paths = planned.paths.iter().map(ToString::to_string).collect();
-            note(source, operation, &Note { paths })?;
-            publisher.delete(path, false).map_err(|error| error.to_string())
+pub(super) fn delete(publisher: &Publisher, source: &Path, operation: &str, path: &TreePath) -> Result<Done, String> {
+    let told = |note: Note, position| Done { position, paths: note.paths, paths_total: note.paths_total };
+    match noted(source, operation) {
+        Some(note @ Note { is_done: true, .. }) => Ok(told(note, settled(publisher)?)),
+        // It ended in the middle: the rest goes now, if there is any, and what it took before is told as well.
+        Some(note) => {
+            let is_left = publisher.delete(path, true).is_ok();
+            let position = if is_left { remove(publisher, path)?.position } else { settled(publisher)? };
+            Ok(told(Note { is_done: true, ..note }, position))
         }
-        // It ended in the middle: the rest goes now, and what it took before is told as well.
-        (Ok(_), Some(note)) => {
-            let done = publisher.delete(path, false).map_err(|error| error.to_string())?;
-            Ok(Changed { paths: parsed(&note.paths), ..done })
+        None => {
+            let planned = Done::from(publisher.delete(path, true).map_err(|error| error.to_string())?);
+            let Done { paths, paths_total, .. } = planned;
+            let mut note = Note { paths, paths_total, is_done: false };
+            write(source, operation, &note);
+            let done = remove(publisher, path)?;
+            note.is_done = true;
+            write(source, operation, &note);
+            Ok(done.into())
         }
-        (Err(_), Some(note)) => {
-            let position = publisher.settle().map_err(|error| error.to_string())?;
-            Ok(Changed { position, paths: parsed(&note.paths) })
-        }
-        (Err(error), None) => Err(error.to_string()),
     }
 }
 
-fn parsed(paths: &[String]) -> Vec<TreePath> {
-    paths.iter().filter_map(|path| TreePath::parse(path.as_str()).ok()).collect()
+fn remove(publisher: &Publisher, path: &TreePath) -> Result<Changed, String> {
+    publisher.delete(path, false).map_err(|error| error.to_string())
 }
 
-fn note(source: &Path, operation: &str, note: &Note) -> Result<(), String> {
-    let line = serde_json::to_vec(note).map_err(|error| error.to_string())?;
-    public_file::replace(source, &file(operation), &line, public_file::Durability::Synced)
-        .map_err(|error| format!("what is deleted cannot be noted on the source: {error}"))
+fn settled(publisher: &Publisher) -> Result<Position, String> {
+    publisher.settle().map_err(|error| error.to_string())
+}
+
+/// A source that is full takes no note, and needs the deletion most: then a second try after a crash is told as refused.
+fn write(source: &Path, operation: &str, note: &Note) {
+    let line = serde_json::to_vec(note).map_err(std::io::Error::other);
+    let written = line.and_then(|line| public_file::replace(source, &file(operation), &line, public_file::Durability::Synced));
+    if let Err(error) = written {
+        warn!(%error, operation, "what is deleted cannot be noted on the source");
+    }
 }
 
 fn noted(source: &Path, operation: &str) -> Option<Note> {
@@ -90,12 +124,12 @@ mod tests {
     fn an_operation_that_was_not_noted_as_done_is_done_once_and_told_as_done() {
         let source = source();
         let first = delete(&publisher(source.path()), source.path(), "uid-1", &page()).expect("it is there");
-        assert_eq!(first.paths, [page()]);
+        assert_eq!((first.paths, first.paths_total), (vec!["old/page".to_owned()], 1));
         // The agent ends before it has told; another one tries again.
         let publisher = publisher(source.path());
         let again = delete(&publisher, source.path(), "uid-1", &page()).expect("it has done that");
-        assert_eq!(again.paths, [page()]);
-        assert!(again.position.generation >= first.position.generation, "{again:?}");
+        assert_eq!((again.paths, again.paths_total), (vec!["old/page".to_owned()], 1));
+        assert!(again.position.generation >= first.position.generation);
         let error = delete(&publisher, source.path(), "uid-2", &page()).expect_err("another operation has deleted nothing");
         assert!(error.contains("old/page is not in"), "{error}");
         let PublishStatus { entries, .. } = publisher.status();
@@ -113,9 +147,19 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_was_made_anew_since_stays_when_the_operation_is_tried_again() {
+        let source = source();
+        let publisher = publisher(source.path());
+        delete(&publisher, source.path(), "uid-1", &page()).expect("it is there");
+        std::fs::write(source.path().join("old/page"), "new").expect("written");
+        delete(&publisher, source.path(), "uid-1", &page()).expect("it has done that");
+        assert!(source.path().join("old/page").exists(), "it is nothing that the operation was to delete");
+    }
+
+    #[test]
     fn a_crash_before_the_first_file_went_or_nonsense_in_the_note_is_no_harm() {
         let source = source();
-        note(source.path(), "uid-1", &Note { paths: vec!["old/page".to_owned()] }).expect("noted");
+        write(source.path(), "uid-1", &Note { paths: vec!["old/page".to_owned()], paths_total: 1, is_done: false });
         delete(&publisher(source.path()), source.path(), "uid-1", &page()).expect("it is there");
         assert!(!source.path().join("old/page").exists());
         public_file::replace(source.path(), &file("uid-1"), b"{", public_file::Durability::None).expect("written");

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use treesync::model::TreePath;
 use treesync::publish::{Changed, PublishError, Publisher};
 
+use super::deletion::Done;
 use super::scene::Scene;
 use super::{deletion, public_file};
 use crate::api::PathOperation;
@@ -17,9 +18,6 @@ use crate::api::keys::{LABEL_NODE, MANAGER_AGENT};
 use crate::api::path_operation::{Operation, OperationAtSource, OperationPhase, PathOperationSpec};
 use crate::domain::{NodeName, ObjectKey};
 use crate::k8s::write::{Outcome, apply_status};
-
-/// How many paths an answer names.
-const PATHS_TOLD: usize = 50;
 
 /// What is to be done, checked.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -90,7 +88,7 @@ struct Source {
     uid: String,
 }
 
-fn carry_out(source: &Source, deed: &Deed, is_dry_run: bool) -> Result<Changed, String> {
+fn carry_out(source: &Source, deed: &Deed, is_dry_run: bool) -> Result<Done, String> {
     let at = |position| Changed { position, paths: Vec::new() };
     let publisher = &source.publisher;
     let done: Result<Changed, PublishError> = match deed {
@@ -101,19 +99,19 @@ fn carry_out(source: &Source, deed: &Deed, is_dry_run: bool) -> Result<Changed, 
         Deed::Sync { rescan: true } => publisher.rescan().map(at),
         Deed::Sync { rescan: false } => publisher.settle().map(at),
     };
-    done.map_err(|error| error.to_string())
+    done.map(Done::from).map_err(|error| error.to_string())
 }
 
-fn told(node: &str, done: Result<Changed, String>) -> OperationAtSource {
+fn told(node: &str, done: Result<Done, String>) -> OperationAtSource {
     let node = node.to_owned();
     match done {
-        Ok(changed) => OperationAtSource {
+        Ok(Done { position, paths, paths_total }) => OperationAtSource {
             node,
-            source: changed.position.source.to_string(),
-            epoch: changed.position.epoch,
-            generation: changed.position.generation,
-            paths: changed.paths.iter().take(PATHS_TOLD).map(ToString::to_string).collect(),
-            paths_total: changed.paths.len() as u64,
+            source: position.source.to_string(),
+            epoch: position.epoch,
+            generation: position.generation,
+            paths,
+            paths_total,
             error: None,
         },
         Err(error) => OperationAtSource { node, error: Some(error), ..OperationAtSource::default() },
@@ -157,7 +155,7 @@ mod tests {
     fn an_answer_names_some_paths_and_counts_all() {
         let position = Position { source: SourceId([1; 16]), epoch: 2, generation: 9 };
         let paths = (0..60).map(|number| TreePath::parse(format!("p{number}")).expect("a path")).collect();
-        let told = told("node1", Ok(Changed { position, paths }));
+        let told = told("node1", Ok(Changed { position, paths }.into()));
         assert_eq!((told.epoch, told.generation, told.paths.len(), told.paths_total), (2, 9, 50, 60));
     }
 }
