@@ -6,6 +6,7 @@ use std::time::Duration;
 use kube::Api;
 use kube::runtime::watcher;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 use tracing::{info, warn};
 use treesync::index::IndexOptions;
 use treesync::model::Rules;
@@ -22,6 +23,8 @@ use crate::k8s::watch::{Wakers, reflect};
 
 /// How often the publisher is asked how it is. A position that is awaited is reported within 300 ms.
 const LOOK: Duration = Duration::from_millis(100);
+/// What happens to a source in this time is told together: a check finds drift in each of its steps.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 /// Between two looks whether nobody uses a publisher any more.
 const IN_USE: Duration = Duration::from_millis(20);
 /// Bytes of recent batches that are kept in memory for each source. Four times what one message holds.
@@ -67,7 +70,7 @@ impl Published {
         info!(%pool, address, position = %publisher.position(), index = publisher.status().index, "publishes");
         scene.announce(pool, &publisher);
         let words = format!("{} publishes the source at {address}, from {} on", scene.node, publisher.position());
-        scene.tell(pool, News { is_warning: false, reason: Reason::SourcePublished, words });
+        scene.tell(pool, News { is_warning: false, reason: Reason::SourcePublished, words, volume: None });
         let watching = tokio::spawn(watch(scene.clone(), pool.clone(), publisher.clone(), address));
         Ok(Self { publication: publication.clone(), publisher, watching, _holders: holders })
     }
@@ -111,13 +114,17 @@ fn options(publication: &Publication) -> Result<PublishOptions, String> {
 /// Notes how the publisher is.
 async fn watch(scene: Scene, pool: ObjectKey, publisher: Arc<Publisher>, address: String) {
     let mut before = PublishStatus { scans: 0, drift_of_feed: 0, sent_bytes: 0, ..publisher.status() };
+    let (mut told, mut told_at) = (before.clone(), Instant::now());
     loop {
         let status = publisher.status();
         scene.metrics.rescanned(&pool.namespace, &pool.name, status.scans.saturating_sub(before.scans));
         scene.metrics.drifted(&pool.namespace, &pool.name, status.drift_of_feed.saturating_sub(before.drift_of_feed));
         scene.metrics.sent(&pool.namespace, &pool.name, status.sent_bytes.saturating_sub(before.sent_bytes));
-        for news in of_source(&before, &status) {
-            scene.tell(&pool, news);
+        if told_at.elapsed() >= TELL_EVERY {
+            for news in of_source(&told, &status) {
+                scene.tell(&pool, news);
+            }
+            (told, told_at) = (status.clone(), Instant::now());
         }
         before = status.clone();
         let error = (status.phase == Phase::Ended).then(|| status.last_error.unwrap_or_else(|| "the publisher has ended".to_owned()));

@@ -7,7 +7,7 @@ use tracing::debug;
 use treesync::publish::{Detection, PublishStatus};
 
 use super::scene::Scene;
-use crate::api::VolumePool;
+use crate::api::{PoolVolume, VolumePool};
 use crate::domain::{ObjectKey, Reason};
 
 /// Something to say.
@@ -16,6 +16,8 @@ pub(super) struct News {
     pub(super) is_warning: bool,
     pub(super) reason: Reason,
     pub(super) words: String,
+    /// The volume that it is about, if not the source.
+    pub(super) volume: Option<ObjectKey>,
 }
 
 impl Scene {
@@ -23,14 +25,15 @@ impl Scene {
     pub(super) fn tell(&self, pool: &ObjectKey, news: News) {
         let kept = self.board.read().kept.values().find(|kept| kept.pool == *pool).map(|kept| kept.pool_uid.clone());
         let Some(uid) = kept else { return };
-        let (recorder, object) = (self.recorder.clone(), reference(pool, uid));
+        let (recorder, object) = (self.recorder.clone(), reference::<VolumePool>(pool, Some(uid)));
         tokio::spawn(async move {
             let event = Event {
                 type_: if news.is_warning { EventType::Warning } else { EventType::Normal },
                 reason: news.reason.to_string(),
                 note: Some(news.words),
                 action: news.reason.to_string(),
-                secondary: None,
+                // Events of one kind within six minutes are one event, but not those about another object.
+                secondary: news.volume.map(|volume| reference::<PoolVolume>(&volume, None)),
             };
             if let Err(error) = recorder.publish(&event, &object).await {
                 debug!(%error, "an event was not written");
@@ -39,13 +42,13 @@ impl Scene {
     }
 }
 
-fn reference(pool: &ObjectKey, uid: String) -> ObjectReference {
+fn reference<K: Resource<DynamicType = ()>>(object: &ObjectKey, uid: Option<String>) -> ObjectReference {
     ObjectReference {
-        api_version: Some(VolumePool::api_version(&()).into_owned()),
-        kind: Some(VolumePool::kind(&()).into_owned()),
-        namespace: Some(pool.namespace.clone()),
-        name: Some(pool.name.clone()),
-        uid: Some(uid),
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        namespace: Some(object.namespace.clone()),
+        name: Some(object.name.clone()),
+        uid,
         ..ObjectReference::default()
     }
 }
@@ -59,12 +62,12 @@ pub(super) fn of_source(before: &PublishStatus, now: &PublishStatus) -> Vec<News
         let is_warning = now.overflows > before.overflows;
         let why = if is_warning { "the kernel lost events of its changes" } else { "that was ordered, or had to be made sure" };
         let words = format!("the whole source was compared with its index: {why}");
-        news.push(News { is_warning, reason: Reason::SourceCompared, words });
+        news.push(News { is_warning, reason: Reason::SourceCompared, words, volume: None });
     }
     let drift = now.drift_of_feed.saturating_sub(before.drift_of_feed);
     if drift > 0 {
         let words = format!("{drift} paths of the source had changed though nobody had told; they are on their way now");
-        news.push(News { is_warning: true, reason: Reason::DriftFound, words });
+        news.push(News { is_warning: true, reason: Reason::DriftFound, words, volume: None });
     }
     news
 }
@@ -124,7 +127,7 @@ mod tests {
 
     #[test]
     fn events_are_of_the_pool_itself() {
-        let object = reference(&ObjectKey::new("shop", "web"), "uid-1".to_owned());
+        let object = reference::<VolumePool>(&ObjectKey::new("shop", "web"), Some("uid-1".to_owned()));
         assert_eq!((object.kind.as_deref(), object.uid.as_deref()), (Some("VolumePool"), Some("uid-1")));
         assert_eq!(object.api_version.as_deref(), Some("volumedispatcher.io/v1alpha1"));
     }

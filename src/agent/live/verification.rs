@@ -129,7 +129,8 @@ fn answer(scene: &Scene, id: &VolumeId, kept: &Kept, order: &VerifySpec, result:
         let number = result.as_ref().map_or(0, |verdict| verdict.differences);
         let mended = if word == "repaired" { "mended" } else { "left as they are" };
         let words = format!("the volume {} differed from the source in {number} paths, which were {mended}", kept.object.name);
-        scene.tell(&kept.pool, News { is_warning: true, reason: Reason::DriftFound, words });
+        let volume = Some(kept.object.clone());
+        scene.tell(&kept.pool, News { is_warning: true, reason: Reason::DriftFound, words, volume });
     }
     let verified = VerifiedStatus {
         id: order.id.clone(),
