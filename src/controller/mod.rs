@@ -114,8 +114,7 @@ fn lead<E: Ec2>(tasks: &mut JoinSet<()>, context: Context<E>, wake: Wake) {
     let (interest, interest_receiver) = watch::channel(sweep::Interest::default());
     tasks.spawn(sweep::run(
         context.ec2.clone(),
-        context.cluster.clone(),
-        context.clock.clone(),
+        (context.cluster.clone(), context.clock.clone()),
         interest_receiver,
         kick.clone(),
         sweeps_sender,

@@ -285,7 +285,8 @@ async fn ten_thousand_quiet_volumes_cost_no_request_and_two_sweeps() {
     let (kick, (sweeps_sender, sweeps), (interest, interested)) =
         (Arc::new(Notify::new()), watch::channel(Looked::default()), watch::channel(Interest::default()));
     let metrics = context.metrics.clone();
-    let sweeper = tokio::spawn(sweep::run(account.clone(), CLUSTER.to_owned(), Clock::default(), interested, kick.clone(), sweeps_sender));
+    let sweeper =
+        tokio::spawn(sweep::run(account.clone(), (CLUSTER.to_owned(), Clock::default()), interested, kick.clone(), sweeps_sender));
     let supply = tokio::spawn(run(context, Sweeper { sweeps, interest, kick }, Arc::new(Notify::new())));
     tokio::time::sleep(WATCHED).await;
     assert!(!sweeper.is_finished() && !supply.is_finished());

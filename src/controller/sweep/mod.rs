@@ -165,8 +165,7 @@ fn pause(calls: usize, is_moving: bool, is_kicked: bool) -> Duration {
 /// Sweeps forever, once somebody has told what to look at: at once when kicked, soon while something moves, seldom otherwise.
 pub async fn run<E: Ec2>(
     ec2: E,
-    cluster: String,
-    clock: Clock,
+    (cluster, clock): (String, Clock),
     mut interest: watch::Receiver<Interest>,
     kick: Arc<Notify>,
     sweeps: watch::Sender<Looked>,
