@@ -13,7 +13,7 @@ use super::handle::SessionError;
 use super::worker::Replica;
 use crate::apply::{Copy, CopyError, CopyOptions, MarkerState, read_marker};
 use crate::model::{ContentHash, ManifestPart, Position, TreePath};
-use crate::tree::{Root, TreeError};
+use crate::tree::{Root, Stop, TreeError};
 use crate::verify::{Comparer, Difference, Finding, Level, Progress, directory_digests, read_when_idle};
 use crate::wire::{CallError, Client, Message};
 
@@ -87,7 +87,8 @@ pub enum VerifyError {
 impl Verifier {
     /// Compares, and tells of each path that differs. Reads in the idle class. With repair, this process must be the
     /// owner of the copy; what it serves changes path by path. Without, nothing is changed, and the copy may be in use:
-    /// then differences can be changes under way. Cancel safe but for a repair, which goes on to the end of a part.
+    /// then differences can be changes under way. Cancel safe: a comparison that is dropped closes the copy soon, on a thread of
+    /// its own. A repair goes on to the end of a part.
     ///
     /// # Errors
     /// The publisher or the copy fails.
@@ -121,7 +122,8 @@ impl Verifier {
         findings: mpsc::UnboundedSender<Finding>,
     ) -> Result<Verdict, VerifyError> {
         let with_content = self.level == Level::Content;
-        let root = Arc::new(Root::open(&self.directory)?);
+        let unwanted = StopsWhenDropped::default();
+        let root = Arc::new(Root::open(&self.directory)?.until(unwanted.0.clone()));
         let (own_root, rules) = (root.clone(), self.options.rules.clone());
         let mut progress = self.progress(&root)?;
         let walk = when_idle(move || {
@@ -212,6 +214,16 @@ impl Verifier {
 fn finished(mut progress: Progress) -> u64 {
     progress.finish();
     progress.read_before()
+}
+
+/// Who compares is gone: the thread that reads lets go of the copy, which may be about to be unmounted.
+#[derive(Default)]
+struct StopsWhenDropped(Stop);
+
+impl Drop for StopsWhenDropped {
+    fn drop(&mut self) {
+        self.0.set();
+    }
 }
 
 /// Runs on a thread of its own, whose reads give way to everybody else's.

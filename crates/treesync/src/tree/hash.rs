@@ -1,5 +1,6 @@
 //! Digests of files, those of large ones on several threads.
 
+use super::Stop;
 use super::extent::{BLOCK_BYTES, DataExtents};
 use crate::model::ContentHash;
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
@@ -21,16 +22,24 @@ const THREADS_MAX: usize = 4;
 /// # Errors
 /// Reading failed.
 pub fn hash_sparse(file: &File, size_bytes: u64) -> io::Result<Option<ContentHash>> {
+    hash_sparse_until(file, size_bytes, &Stop::default())
+}
+
+/// As [`hash_sparse`], until it is stopped.
+///
+/// # Errors
+/// Reading failed, or was stopped.
+pub fn hash_sparse_until(file: &File, size_bytes: u64, stop: &Stop) -> io::Result<Option<ContentHash>> {
     let pieces = size_bytes.div_ceil(PIECE_BYTES);
     if pieces < 2 {
-        let hasher = hash_part(file, blake3::Hasher::new(), 0..size_bytes)?;
+        let hasher = hash_part(file, blake3::Hasher::new(), 0..size_bytes, stop)?;
         return Ok(hasher.map(|hasher| ContentHash(*hasher.finalize().as_bytes())));
     }
     let piece = |number: usize| {
         let start = number as u64 * PIECE_BYTES;
         let mut hasher = blake3::Hasher::new();
         hasher.set_input_offset(start);
-        Ok(hash_part(file, hasher, start..size_bytes.min(start + PIECE_BYTES))?.map(|hasher| hasher.finalize_non_root()))
+        Ok(hash_part(file, hasher, start..size_bytes.min(start + PIECE_BYTES), stop)?.map(|hasher| hasher.finalize_non_root()))
     };
     let values: Option<Vec<ChainingValue>> = in_parallel(usize::try_from(pieces).unwrap_or(usize::MAX), &piece)?.into_iter().collect();
     Ok(values.map(|values| {
@@ -78,7 +87,9 @@ fn merged(values: &[ChainingValue], size_bytes: u64) -> ChainingValue {
 }
 
 /// Adds a part of a file; none when the file ends before.
-fn hash_part(file: &File, mut hasher: blake3::Hasher, part: Range<u64>) -> io::Result<Option<blake3::Hasher>> {
+fn hash_part(file: &File, mut hasher: blake3::Hasher, part: Range<u64>, stop: &Stop) -> io::Result<Option<blake3::Hasher>> {
+    // Of a hole nothing is read.
+    stop.check()?;
     let mut done_bytes = part.start;
     let size_bytes = part.end - part.start;
     // One read is cheaper than to ask for holes, and a hole in it reads as zeros.
@@ -93,6 +104,7 @@ fn hash_part(file: &File, mut hasher: blake3::Hasher, part: Range<u64>) -> io::R
         hash_zeros(&mut hasher, extent.start - done_bytes);
         let mut at = extent.start;
         while at < extent.end {
+            stop.check()?;
             let wanted = usize::try_from(extent.end - at).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
             let read = file.read_at(&mut buffer[..wanted], at)?;
             if read == 0 {
@@ -141,6 +153,18 @@ mod tests {
             let mut bytes = vec![0; usize::try_from(size).expect("it fits")];
             bytes[usize::try_from(data_at).expect("it fits")] = 7;
             assert_eq!(hash_sparse(&file, size).expect("read"), Some(ContentHash::of(&bytes)), "data at {data_at}");
+        }
+    }
+
+    #[test]
+    fn a_digest_that_nobody_waits_for_is_not_made() {
+        let file = tempfile::tempfile().expect("a temporary file");
+        file.write_all_at(b"bytes", 0).expect("written");
+        file.set_len(1 << 40).expect("set");
+        let stop = Stop::default();
+        stop.set();
+        for size in [5, 1 << 40] {
+            assert!(hash_sparse_until(&file, size, &stop).is_err(), "{size} bytes");
         }
     }
 

@@ -55,8 +55,9 @@ impl<'r> Lookup<'r> {
     /// Opens a directory, for `*at` calls: it only names it, which is cheaper than to open it for reading.
     ///
     /// # Errors
-    /// It is absent; or it, or a part of the way, is not a directory of this tree.
+    /// It is absent; or it, or a part of the way, is not a directory of this tree. The root's [`super::Stop`] is set.
     pub fn directory(&mut self, path: &TreePath) -> Result<Rc<OwnedFd>, TreeError> {
+        self.root.stop().check().map_err(|error| self.failed(path, "look at", error))?;
         if let Some(at) = self.open.iter().rposition(|(open, _)| open == path) {
             let entry = self.open.remove(at).expect("the position was found just now");
             let descriptor = Rc::clone(&entry.1);

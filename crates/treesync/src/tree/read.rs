@@ -1,7 +1,7 @@
 //! Reads the whole state of a path, or says that it changed meanwhile.
 
 use super::lookup::reopen;
-use super::{Lookup, NodeKind, Stat, TreeError, hash_sparse, read_xattrs};
+use super::{Lookup, NodeKind, Stat, TreeError, hash_sparse_until, read_xattrs};
 use crate::model::{ContentHash, Entry, Kind, Rules, TreePath};
 use bytes::Bytes;
 use rustix::fs::OFlags;
@@ -73,7 +73,7 @@ impl Lookup<'_> {
                     bytes = read_whole(&file, stat.size_bytes).map_err(failed)?;
                     bytes.as_deref().map(ContentHash::of)
                 } else {
-                    hash_sparse(&file, stat.size_bytes).map_err(failed)?
+                    hash_sparse_until(&file, stat.size_bytes, self.root().stop()).map_err(failed)?
                 };
                 match content {
                     Some(content) => Kind::File { size_bytes: stat.size_bytes, content },

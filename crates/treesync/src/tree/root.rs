@@ -1,6 +1,6 @@
 //! The root of a tree: a descriptor, its device and its filesystem.
 
-use super::{Lookup, TreeError};
+use super::{Lookup, Stop, TreeError};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use std::fmt;
 use std::io;
@@ -71,6 +71,7 @@ pub struct Root {
     descriptor: OwnedFd,
     filesystem: Filesystem,
     device: u64,
+    stop: Stop,
 }
 
 impl Root {
@@ -93,7 +94,18 @@ impl Root {
         let state = state.map_err(failed("read the state of the directory"))?;
         let device = rustix::fs::makedev(state.stx_dev_major, state.stx_dev_minor);
         let filesystem = Filesystem::of_magic(u64::try_from(filesystem.f_type).unwrap_or_default());
-        Ok(Self { path: path.to_owned(), descriptor, filesystem, device })
+        Ok(Self { path: path.to_owned(), descriptor, filesystem, device, stop: Stop::default() })
+    }
+
+    /// Lookups of this root fail once `stop` is set, in the middle of a file as well: so a thread that reads lets go of the tree.
+    #[must_use]
+    pub fn until(self, stop: Stop) -> Self {
+        Self { stop, ..self }
+    }
+
+    /// What ends its lookups.
+    pub(super) fn stop(&self) -> &Stop {
+        &self.stop
     }
 
     /// The path by which it was opened; for messages.

@@ -34,5 +34,6 @@ mod source_model;
 mod stage;
 mod still;
 mod tree;
+mod verify_dropped;
 mod verify_resume;
 mod wire;
