@@ -78,7 +78,8 @@ pub struct Copy {
     is_stage_used: bool,
     /// Files in the stage that a batch may ask for.
     ahead: Ahead,
-    /// Operations since the trash was emptied: so many names may be in it, beside removed trees.
+    /// Operations since the trash was emptied, and files that were made ahead in vain: so many names may be in it, beside
+    /// removed trees.
     replaced: u64,
     by_file: u32,
 }
@@ -369,6 +370,7 @@ impl Copy {
         let mut ahead = self.take_ahead();
         let place = (&self.root, &self.home, &*self.options.rules);
         let staged = stage(place, plan, (batch, contents), &mut ahead, &*self.options.observer)?;
+        self.replaced += ahead.left();
         let intent = Intent { after, operations: staged.operations(plan, batch) };
         self.step(Step::WriteIntent)?;
         let (bytes, checksum) = intent.encode();

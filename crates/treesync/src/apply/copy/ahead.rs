@@ -38,7 +38,7 @@ impl Copy {
     pub fn write_ahead(&mut self, is_free: &dyn Fn() -> bool) -> Result<(), CopyError> {
         let result = self.write_ahead_inner(is_free).inspect_err(|_| {
             // The kernel tells of lost bytes once: an apply would not hear of them.
-            drop(self.take_ahead());
+            self.drop_ahead();
         });
         result.map_err(|problem| self.failed(problem))
     }
@@ -73,6 +73,11 @@ impl Copy {
         std::mem::take(&mut self.ahead)
     }
 
+    /// Forgets what was made ahead: it goes with what was replaced, and counts as that.
+    pub(super) fn drop_ahead(&mut self) {
+        self.replaced += self.take_ahead().left();
+    }
+
     /// Throws away what waits in the stage.
     pub(super) fn clear_stage(&mut self) -> Result<(), Problem> {
         // In this order, so that nothing is counted on that may be gone.
@@ -84,7 +89,7 @@ impl Copy {
 
     /// Gives back what nobody needs.
     pub(super) fn make_room(&mut self) -> Result<(), Problem> {
-        drop(self.take_ahead());
+        self.drop_ahead();
         self.empty_stage()?;
         if self.has_trash {
             self.sweep(usize::MAX)?;

@@ -26,7 +26,7 @@ impl Copy {
             return Ok(false);
         }
         // What was made ahead and not asked for since goes as well.
-        drop(self.take_ahead());
+        self.drop_ahead();
         let result = self.empty_stage().and_then(|()| self.sweep(most));
         result.map_err(|problem| self.failed(problem))
     }

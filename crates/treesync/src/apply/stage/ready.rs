@@ -21,6 +21,8 @@ pub(in crate::apply) struct Ready {
 pub(in crate::apply) struct Ahead {
     files: HashMap<ContentHash, Vec<(Entry, Ready)>>,
     count: u64,
+    /// So many of them a plan took.
+    taken: u64,
     /// So many of them were written to the disk.
     written: u64,
     /// Where they will be, but for those that were looked at.
@@ -38,6 +40,11 @@ impl Ahead {
     /// Whether none was made since all were forgotten.
     pub(in crate::apply) fn is_unused(&self) -> bool {
         self.count == 0
+    }
+
+    /// How many nobody took, with those that were not made to the end.
+    pub(in crate::apply) fn left(&self) -> u64 {
+        self.count - self.taken
     }
 
     /// Whether no more are to be made before a batch comes.
@@ -84,6 +91,7 @@ impl Ahead {
         let alike = self.files.get_mut(&entry.file()?.1)?;
         // The group of a file with several names is of the batch, not of the file.
         let at = alike.iter().position(|(ready, _)| Entry { link_group: entry.link_group, ..ready.clone() } == *entry)?;
+        self.taken += 1;
         Some(alike.swap_remove(at).1)
     }
 }

@@ -20,7 +20,10 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
-        let (source, folder) = (Tree::new(), Tree::new());
+        Self::of(Tree::new(), Tree::new())
+    }
+
+    fn of(source: Tree, folder: Tree) -> Self {
         write(&source, "first");
         let mut copy = Copy::open(folder.root(), options(None)).unwrap();
         copy.apply(&with_bytes(batch(0, 1).put_all(&source).build(), &source), &NoContents).unwrap();
@@ -147,6 +150,27 @@ fn a_publisher_that_tells_without_end_does_not_fill_the_stage() {
     }
     assert_eq!(inodes(&pair.folder.at(".treesync/stage")).len(), 4096);
     pair.copy.apply(&pair.batch(), &NoContents).unwrap();
+    assert_equal(&pair.source.root(), &pair.folder.root());
+}
+
+#[test]
+fn a_copy_that_never_rests_removes_what_is_staged_in_vain() {
+    let mut pair = Pair::of(Tree::within_memory(), Tree::within_memory());
+    let mut vain = pair.files();
+    for put in &mut vain {
+        put.entry.mode = 0o600;
+    }
+    let hint = hint(&vain);
+    for generation in 1..9 {
+        for _ in 0..4096 / FILES {
+            assert_eq!(pair.copy.stage_ahead(&hint, 0, &|| true).unwrap(), FILES);
+        }
+        write(&pair.source, &format!("at {generation}"));
+        let next = with_bytes(batch(generation, generation + 1).put_all(&pair.source).build(), &pair.source);
+        pair.copy.apply(&next, &NoContents).unwrap();
+        let waiting = inodes(&pair.folder.at(".treesync")).len();
+        assert!(waiting < 25_000, "{waiting} files that nobody needs after {generation} batches");
+    }
     assert_equal(&pair.source.root(), &pair.folder.root());
 }
 
