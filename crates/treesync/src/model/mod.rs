@@ -10,7 +10,7 @@ mod path;
 mod position;
 mod rules;
 
-pub use ahead::Ahead;
+pub use ahead::{AHEAD_FILE_MAX_BYTES, Ahead};
 pub use batch::{Batch, ChangedBlock, Delta, INLINE_MAX_BYTES, Put, Structural};
 pub use content::{ContentHash, Wanted};
 pub use encode::{DecodeError, proto};

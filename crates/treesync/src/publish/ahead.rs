@@ -6,11 +6,8 @@ use super::engine::Engine;
 use super::reader::Reader;
 use crate::feed::Feed;
 use crate::index::{At, View};
-use crate::model::{Ahead, Entry, Put, TreePath};
+use crate::model::{AHEAD_FILE_MAX_BYTES, Ahead, Entry, Put, TreePath};
 use bytes::Bytes;
-
-/// Files up to this size are told ahead: what takes long to make on a copy is the file, not its bytes.
-const FILE_MAX_BYTES: u64 = 64 * 1024;
 
 impl Engine {
     /// Tells of files that can be read ahead, if somebody wants to know.
@@ -34,7 +31,7 @@ impl Engine {
         let mut left_bytes = budget_bytes;
         let mut puts = Vec::with_capacity(names.len());
         for at in names {
-            let Some((path, entry, bytes)) = read(&mut reader, &view, at, left_bytes.min(FILE_MAX_BYTES))? else { continue };
+            let Some((path, entry, bytes)) = read(&mut reader, &view, at, left_bytes.min(AHEAD_FILE_MAX_BYTES))? else { continue };
             left_bytes -= bytes.len() as u64;
             let (inline, held_at, delta, data_bytes) = (Some(bytes), None, None, None);
             puts.push(Put { path, entry, content_generation: 0, inline, held_at, delta, data_bytes });

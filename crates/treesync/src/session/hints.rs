@@ -9,6 +9,8 @@ use crate::model::Ahead;
 
 /// Files that wait for a copy at most. A publisher tells no more of one batch.
 const WAITING_MAX: usize = 4096;
+/// Memory that they take at most. A publisher tells 4 MiB of bytes of one batch.
+const WAITING_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// The hints of a copy. They are no orders: a copy looks at them while it has nothing else to do.
 #[derive(Clone, Default)]
@@ -33,11 +35,15 @@ impl Hints {
         self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds one; false when there are too many.
+    /// Adds one; false when it has no files, or there are too many.
     pub(super) fn add(&self, ahead: Arc<Ahead>) -> bool {
         let mut waiting = self.waiting();
-        let count: usize = waiting.iter().map(|(ahead, _)| ahead.puts().len()).sum();
-        if count + ahead.puts().len() > WAITING_MAX {
+        let (mut count, mut bytes) = (ahead.puts().len(), ahead.bytes());
+        for (ahead, _) in waiting.iter() {
+            count += ahead.puts().len();
+            bytes += ahead.bytes();
+        }
+        if ahead.puts().is_empty() || count > WAITING_MAX || bytes > WAITING_MAX_BYTES {
             return false;
         }
         waiting.push_back((ahead, 0));
@@ -92,11 +98,16 @@ impl Hints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ContentHash, Entry, Kind, Mtime, Put, TreePath};
+    use crate::model::{AHEAD_FILE_MAX_BYTES, ContentHash, Entry, Kind, Mtime, Put, TreePath};
 
     fn hint(generation: u64, files: usize) -> Arc<Ahead> {
-        let kind = Kind::File { size_bytes: 0, content: ContentHash::of(b"") };
-        let inline = Some(Vec::new().into());
+        hint_of(generation, files, 0)
+    }
+
+    fn hint_of(generation: u64, files: usize, size_bytes: u64) -> Arc<Ahead> {
+        let bytes = vec![7; usize::try_from(size_bytes).expect("it fits")];
+        let kind = Kind::File { size_bytes, content: ContentHash::of(&bytes) };
+        let inline = Some(bytes.into());
         let mtime = Mtime::default();
         let entry = Entry { kind, mode: 0o644, uid: 0, gid: 0, mtime, link_target: Vec::new(), xattrs: Vec::new(), link_group: 0 };
         let path = TreePath::parse("f").expect("a good path");
@@ -123,10 +134,14 @@ mod tests {
 
     #[test]
     fn a_publisher_that_tells_without_end_fills_no_memory() {
-        let hints = Hints::default();
-        let taken = (0..100).filter(|_| hints.add(hint(1, 100))).count();
-        assert_eq!(taken, WAITING_MAX / 100);
-        let count = std::iter::from_fn(|| hints.take(1)).count();
-        assert_eq!(count, WAITING_MAX / 100);
+        for (size_bytes, most) in [(0, WAITING_MAX / 10), (AHEAD_FILE_MAX_BYTES, 12)] {
+            let (hints, hint) = (Hints::default(), hint_of(1, 10, size_bytes));
+            let taken = (0..1000).filter(|_| hints.add(hint.clone())).count();
+            let waiting: Vec<_> = std::iter::from_fn(|| hints.take(1)).collect();
+            let bytes: u64 = waiting.iter().flat_map(|(ahead, _)| ahead.puts()).filter_map(|put| Some(put.entry.file()?.0)).sum();
+            assert_eq!((taken, waiting.len(), bytes), (most, most, most as u64 * 10 * size_bytes), "files of {size_bytes} bytes");
+            assert!(bytes <= WAITING_MAX_BYTES as u64);
+        }
+        assert!(!Hints::default().add(hint(1, 0)), "any number of hints without files would be few files");
     }
 }
