@@ -57,8 +57,7 @@ fn reference<K: Resource<DynamicType = ()>>(object: &ObjectKey, uid: Option<Stri
 /// kernel tells nothing.
 pub(super) fn of_source(before: &PublishStatus, now: &PublishStatus) -> Vec<News> {
     let mut news = Vec::new();
-    let is_first = before.scans == 0;
-    if now.scans > before.scans && !is_first && now.detection == Detection::Fanotify {
+    if now.scans > before.scans.max(1) && now.detection == Detection::Fanotify {
         let is_warning = now.overflows > before.overflows;
         let why = if is_warning { "the kernel lost events of its changes" } else { "that was ordered, or had to be made sure" };
         let words = format!("the whole source was compared with its index: {why}");
@@ -108,6 +107,7 @@ mod tests {
     fn a_comparison_is_told_unless_it_is_that_of_the_start() {
         assert_eq!(told(&status(0, 0, 0), &status(1, 0, 0)), []);
         assert_eq!(told(&status(1, 0, 0), &status(1, 0, 0)), []);
+        assert_eq!(told(&status(0, 0, 0), &status(2, 0, 0)), [(false, Reason::SourceCompared)], "that of the start, and another");
         assert_eq!(told(&status(1, 0, 0), &status(2, 0, 0)), [(false, Reason::SourceCompared)]);
         assert_eq!(told(&status(1, 0, 0), &status(2, 1, 0)), [(true, Reason::SourceCompared)], "events were lost");
     }

@@ -45,6 +45,8 @@ fn ten_copies_stay_whole_and_claims_fresh_through_edits_kills_a_cut_a_fail_over_
         let mut writer = Writer::start(stage, "node1", seed()?).await?;
         writer.edit_checked()?;
         let copies = wait_for_copies_in_sync(stage, COPIES).await?;
+        // A copy is in sync as soon as it is mounted, before the container that reads it has started.
+        stage.cluster.kubectl(&["--namespace", SHOP, "rollout", "status", "deployment/web", "--timeout=90s"]).await?;
         measure(stage, writer.content(), COPIES)?;
         let epoch = source(stage, "epoch").await?;
         let deadline = Instant::now() + Duration::from_secs(variable("SOAK_SECONDS", SECONDS)?);
