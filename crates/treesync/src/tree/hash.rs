@@ -9,6 +9,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::Builder;
 
 static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
@@ -48,19 +49,37 @@ pub fn hash_sparse_until(file: &File, size_bytes: u64, stop: &Stop) -> io::Resul
     }))
 }
 
-/// Results of so many pieces of work, in order, done on several threads.
+/// Results of so many pieces of work, in order, done on several threads, or on fewer where no more can be made.
 ///
 /// # Errors
-/// The first error in the order of the pieces.
+/// The first error in the order of the pieces; no more are begun then.
 pub fn in_parallel<T: Send>(count: usize, work: &(impl Fn(usize) -> io::Result<T> + Sync)) -> io::Result<Vec<T>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX).min(count);
+    in_threads(count, work, (1..threads).map(|_| Builder::new().name("treesync-hash".to_owned())))
+}
+
+/// On this thread and others.
+fn in_threads<T: Send>(
+    count: usize,
+    work: &(impl Fn(usize) -> io::Result<T> + Sync),
+    others: impl Iterator<Item = Builder>,
+) -> io::Result<Vec<T>> {
     let next = AtomicUsize::new(0);
+    let one = |number| {
+        let result = work(number);
+        if result.is_err() {
+            // All before it are begun, so the first error is among what is done.
+            next.fetch_max(count, Ordering::Relaxed);
+        }
+        (number, result)
+    };
     let take = || {
         let numbers = std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < count));
-        numbers.map(|number| (number, work(number))).collect::<Vec<_>>()
+        numbers.map(one).collect::<Vec<_>>()
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX).min(count);
     let mut done = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(take)).collect();
+        // A limit of threads costs time, not the copy.
+        let others: Vec<_> = others.map_while(|other| other.spawn_scoped(scope, take).ok()).collect();
         let mut done = take();
         for other in others {
             done.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
@@ -173,5 +192,23 @@ mod tests {
         assert_eq!(in_parallel(100, &Ok).expect("done"), (0..100).collect::<Vec<_>>());
         let failed = in_parallel(100, &|number| if number < 40 { Ok(()) } else { Err(io::Error::other(number.to_string())) });
         assert_eq!(failed.expect_err("it fails").to_string(), "40");
+    }
+
+    #[test]
+    fn after_an_error_no_more_work_is_begun() {
+        let begun = AtomicUsize::new(0);
+        let work = |number| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            if number == 3 { Err(io::Error::other("it fails")) } else { Ok(()) }
+        };
+        assert!(in_threads(1000, &work, std::iter::empty()).is_err());
+        assert_eq!(begun.into_inner(), 4);
+    }
+
+    #[test]
+    fn where_no_thread_can_be_made_the_work_is_done_all_the_same() {
+        // No address space has room for such a stack.
+        let others = (0..3).map(|_| Builder::new().stack_size(1 << 50));
+        assert_eq!(in_threads(100, &Ok, others).expect("done"), (0..100).collect::<Vec<_>>());
     }
 }
