@@ -105,6 +105,8 @@ pub(super) fn stage_ahead(
         let number = ahead.next_number();
         observer.before(Step::StageAhead(number)).map_err(Problem::Stopped)?;
         home.make_shelf_for(number)?;
+        // Not before: the others on a shelf that could not be made would have no place.
+        ahead.use_number();
         let identity = stager.make(&staged_name(number), &Make::File { put, bytes: Bytes::Inline })?;
         ahead.add(wanted, Ready { number, identity });
     }

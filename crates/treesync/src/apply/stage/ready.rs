@@ -71,10 +71,14 @@ impl Ahead {
         self.paths.pop()
     }
 
-    /// The number for the next one. It is used up, whatever becomes of it.
-    pub(super) fn next_number(&mut self) -> u64 {
+    /// The number for the next one.
+    pub(super) fn next_number(&self) -> u64 {
+        FIRST + self.count
+    }
+
+    /// Something may be in the stage under it, whatever becomes of it.
+    pub(super) fn use_number(&mut self) {
         self.count += 1;
-        FIRST + self.count - 1
     }
 
     pub(super) fn add(&mut self, put: &Put, ready: Ready) {

@@ -175,6 +175,21 @@ fn a_copy_that_never_rests_removes_what_is_staged_in_vain() {
 }
 
 #[test]
+fn a_shelf_that_could_not_be_made_is_made_for_the_next_file() {
+    let mut pair = Pair::new();
+    let hint = hint(&pair.files());
+    assert_eq!(pair.copy.stage_ahead(&hint, 0, &|| false).unwrap(), 0);
+    // The first of them is in its way.
+    let shelf = pair.folder.at(".treesync/stage/shelf-67108864");
+    std::fs::create_dir(&shelf).unwrap();
+    assert!(pair.copy.stage_ahead(&hint, 0, &|| true).is_err());
+    std::fs::remove_dir(&shelf).unwrap();
+    assert_eq!(pair.copy.stage_ahead(&hint, 0, &|| true).unwrap(), FILES);
+    pair.copy.apply(&pair.batch(), &NoContents).unwrap();
+    assert_equal(&pair.source.root(), &pair.folder.root());
+}
+
+#[test]
 fn a_copy_without_a_position_stages_nothing_ahead() {
     let pair = Pair::new();
     let folder = Tree::new();
