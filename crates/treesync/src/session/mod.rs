@@ -7,6 +7,7 @@
 mod contents;
 mod copy;
 mod drift;
+mod expected;
 mod handle;
 mod hints;
 mod lane;

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::contents::SharedContents;
+use super::expected::Expected;
 use super::hints::Hints;
 use super::plan::CopyId;
 use super::turns::Turns;
@@ -164,8 +165,22 @@ pub(super) fn start(
     let hints = Hints::default();
     let seat = Seat { id, orders: sender, lane: lane.clone(), hints: hints.clone() };
     let runtime = Handle::current();
-    let (replica, undurable, has_changed, will_tidy) = (None, None, false, false);
-    let worker = Worker { id, open, said, orders, own_orders, lane, hints, turns, runtime, replica, undurable, has_changed, will_tidy };
+    let worker = Worker {
+        id,
+        open,
+        said,
+        orders,
+        own_orders,
+        lane,
+        hints,
+        turns,
+        runtime,
+        replica: None,
+        undurable: None,
+        expected: Expected::default(),
+        has_changed: false,
+        will_tidy: false,
+    };
     let thread = std::thread::Builder::new().name(format!("treesync-copy-{id}")).spawn(move || worker.run())?;
     Ok((seat, thread))
 }
@@ -183,6 +198,8 @@ struct Worker {
     replica: Option<Box<dyn Replica>>,
     /// Applied, and perhaps lost by a loss of power.
     undurable: Option<Position>,
+    /// What was made ahead is kept for it.
+    expected: Expected,
     /// Since it was to be tidied up.
     has_changed: bool,
     /// An order to tidy up is on its way.
@@ -230,13 +247,18 @@ impl Worker {
     /// Does what can wait, as long as nothing else is to be done.
     fn tidy_up(&mut self) {
         self.will_tidy = false;
-        let has_rested = !std::mem::take(&mut self.has_changed);
+        let expects_batch = self.expected.may_come(self.generation(), Instant::now());
+        let has_rested = !std::mem::take(&mut self.has_changed) && !expects_batch;
         while has_rested && !self.has_orders() {
             if !self.replica.as_mut().is_some_and(|replica| replica.tidy()) {
                 return;
             }
         }
         self.tidy_later();
+    }
+
+    fn generation(&self) -> Option<u64> {
+        self.replica.as_ref()?.position().map(|position| position.generation)
     }
 
     /// Whether there are orders; that to look at hints is none.
@@ -253,7 +275,7 @@ impl Worker {
     /// Makes files ahead, as long as nothing else is to be done and it has a turn.
     fn stage_ahead(&mut self) {
         while !self.has_orders()
-            && let Some(generation) = self.replica.as_ref().and_then(|replica| replica.position()).map(|position| position.generation)
+            && let Some(generation) = self.generation()
             && let Some((ahead, done)) = self.hints.take(generation)
         {
             let Some(turn) = self.turns.take(self.id, self.reminder()) else {
@@ -265,6 +287,7 @@ impl Worker {
             let done = self.replica.as_mut().map_or(done, |replica| replica.stage_ahead(&ahead, done, &is_free));
             self.hints.give_back(ahead, done);
             drop(turn);
+            self.expected.note(generation, Instant::now());
             self.has_changed = true;
             self.tidy_later();
         }

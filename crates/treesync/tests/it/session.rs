@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use treesync::model::{Ahead, Batch, ManifestPart, Position, TreePath, Wanted};
@@ -30,6 +30,10 @@ struct State {
     failures: u32,
     /// Files of hints.
     ahead: Vec<TreePath>,
+    /// When the last of them came.
+    staged_at: Option<Instant>,
+    /// Told how long after that the copy tidies up, and where it is then.
+    tidies: Option<mpsc::UnboundedSender<(Duration, Option<Position>)>>,
 }
 
 impl Copy {
@@ -103,8 +107,18 @@ impl Replica for Copy {
     }
 
     fn stage_ahead(&mut self, ahead: &Ahead, done: usize, _: &dyn Fn() -> bool) -> usize {
+        self.state().staged_at = Some(Instant::now());
         self.state().ahead.extend(ahead.puts()[done..].iter().map(|put| put.path.clone()));
         ahead.puts().len()
+    }
+
+    fn tidy(&mut self) -> bool {
+        let state = self.state();
+        if let (Some(staged_at), Some(tidies)) = (state.staged_at, &state.tidies) {
+            // The test may have heard enough.
+            tidies.send((staged_at.elapsed(), state.position)).ok();
+        }
+        false
     }
 }
 
@@ -169,6 +183,11 @@ fn manifest(generation: u64, names: &[&str]) -> Step {
     Step::Manifest(ManifestPart { position: at(generation), is_last_part: true, puts })
 }
 
+fn hint(generation: u64, name: &str) -> Step {
+    let put = treesync::model::Put { inline: Some(b"new".as_slice().into()), ..put(name, file(b"new")) };
+    Step::Ahead(Arc::new(Ahead::new(generation, vec![put]).unwrap()))
+}
+
 fn change(from: u64, bytes: &[u8]) -> Step {
     Step::Batch(Arc::new(batch(from, vec![put("file", file(bytes))])))
 }
@@ -203,10 +222,6 @@ async fn copies_without_a_position_are_compared_and_then_follow() {
 async fn copies_hear_of_files_that_are_likely_to_change_while_they_are_at_that_generation() {
     let source = Scripted::default();
     source.hold("file", b"new");
-    let hint = |generation: u64, name: &str| {
-        let put = treesync::model::Put { inline: Some(b"new".as_slice().into()), ..put(name, file(b"new")) };
-        Step::Ahead(Arc::new(Ahead::new(generation, vec![put]).unwrap()))
-    };
     source.step(Step::InSync(at(6)));
     source.step(hint(5, "too late"));
     source.step(hint(6, "file"));
@@ -229,6 +244,22 @@ async fn copies_hear_of_files_that_are_likely_to_change_while_they_are_at_that_g
         let state = copy.state();
         assert_eq!((&state.ahead[..], state.position, state.opened), (&[path("file")][..], Some(at(7)), 1));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_keeps_what_it_staged_ahead_as_long_as_a_burst_may_last() {
+    let source = Scripted::default();
+    source.step(Step::InSync(at(6)));
+    source.step(hint(6, "file"));
+    let (_folder, served) = served(source.clone()).await;
+    let (sender, mut tidies) = mpsc::unbounded_channel();
+    let copy = Copy::at(6);
+    copy.state().tidies = Some(sender);
+    let mut running = Running::start(&served.address, &[&copy]);
+    running.wait_for_sync(1, 6).await;
+    let (after, position) = tokio::time::timeout(LONG, tidies.recv()).await.expect("it tidies up when no batch comes").unwrap();
+    assert!(after > Duration::from_secs(1) && position == Some(at(6)), "it tidied up after {after:?}");
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
