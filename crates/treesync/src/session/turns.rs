@@ -1,6 +1,7 @@
 //! How many copies of a session stage files ahead at once.
 //!
-//! That is work on suspicion. Half of the processors stay free for the publisher, if it is on this host, and for pods.
+//! That is work on suspicion. Half of the processors stay free for the publisher, if it is on this host, and for pods;
+//! each session counts for itself, so several on a host may take more.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -49,7 +49,8 @@ pub trait Replica: Send {
     fn stage_ahead(&mut self, ahead: &Ahead, _done: usize, _is_free: &dyn Fn() -> bool) -> usize {
         ahead.puts().len()
     }
-    /// Begins to write what was made ahead to its disk, since there is nothing else to do.
+    /// Makes durable what was made ahead, since there is nothing else to do; blocks until it is. Then, as long as `is_free`
+    /// says so, may do what makes the next batch faster.
     fn write_ahead(&mut self, _is_free: &dyn Fn() -> bool) {}
     /// Compares a part of itself with a part of a manifest, and repairs what differs. Parts come in order.
     fn reconcile(&mut self, part: &ManifestPart, contents: &SharedContents) -> Result<(), Fault>;
