@@ -125,7 +125,7 @@ async fn node_problem(client: &kube::Client, nodes: &[NodeSpec]) -> Result<Optio
     Ok(None)
 }
 
-/// What keeps a node from being Ready since a boot. Before its kubelet has said something the API server tells of the last.
+/// What keeps a node from being Ready, and taking pods, since a boot. Before its kubelet has said something the API server tells of the last.
 async fn boot_problem(client: &kube::Client, name: &str, id: &str) -> Result<Option<String>> {
     let api: Api<Node> = Api::all(client.clone());
     let Some(node) = api.get_opt(name).await? else {
@@ -137,8 +137,17 @@ async fn boot_problem(client: &kube::Client, name: &str, id: &str) -> Result<Opt
     }
     let conditions = node.status.iter().filter_map(|status| status.conditions.as_ref()).flatten();
     let is_ready = conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    Ok((!is_ready).then(|| format!("{name} is not Ready")))
+    if !is_ready {
+        return Ok(Some(format!("{name} is not Ready")));
+    }
+    let taints = node.spec.iter().filter_map(|spec| spec.taints.as_ref()).flatten();
+    let left = taints.into_iter().find(|taint| TAINTS_OF_AN_OUTAGE.contains(&taint.key.as_str()));
+    Ok(left.map(|taint| format!("{name} has the taint {}", taint.key)))
 }
+
+/// The taints that the node lifecycle controller adds when a node is not Ready, and removes some time after it is again
+/// (<https://kubernetes.io/docs/reference/labels-annotations-taints/>). Others, as `out-of-service`, are a person's.
+const TAINTS_OF_AN_OUTAGE: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
 /// Why no pod would be scheduled to `node`, if so.
 fn unready_reason(node: &Node) -> Option<String> {

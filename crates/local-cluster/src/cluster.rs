@@ -222,8 +222,8 @@ impl Cluster {
     }
 
     /// Boots a node after [`Cluster::power_off`]: it has the id of another boot, what was on its disk and the folders that the
-    /// caller bound, and no mount, no process and nothing of `/run`. Returns when it is Ready; its pods are started again by
-    /// then or later.
+    /// caller bound, and no mount, no process and nothing of `/run`. Returns when it is Ready and the taints of its outage
+    /// are gone; its pods are started again by then or later.
     ///
     /// # Errors
     /// When there is no such node, its power is on, or it is not Ready within two minutes.
