@@ -384,18 +384,29 @@ impl Copy {
     }
 
     fn sync_prepared(&mut self, plan: &Plan, staged: &Staged, intent: &std::fs::File) -> Result<(), Problem> {
-        let is_by_file = self.by_file > 0 || self.options.sync_budget.is_zero();
-        if is_by_file && self.root.filesystem().keeps_order() {
+        if !self.root.filesystem().keeps_order() {
+            return self.sync_filesystem(plan.make.len());
+        }
+        if staged.unwritten == 0 {
+            return self.sync_intent(intent);
+        }
+        if self.by_file > 0 || self.options.sync_budget.is_zero() {
             self.by_file = self.by_file.saturating_sub(1);
             let made = || staged.ready.iter().zip(&plan.make);
             let files = || made().filter(|(_, make)| matches!(make, Make::File { .. })).map(|(ready, _)| ready.number);
             // All writes are begun before the first is waited for: the commit of one file then serves the others.
             files().try_for_each(|number| self.home.begin_to_write_staged(number))?;
             files().try_for_each(|number| self.home.sync_staged(number))?;
-            rustix::fs::fsync(intent).map_err(Problem::own("make the intent durable"))?;
-            return rustix::fs::fsync(self.home.stage()).map_err(Problem::own("make the stage durable"));
+            return self.sync_intent(intent);
         }
-        self.sync_filesystem(plan.make.len())
+        self.sync_filesystem(staged.unwritten)
+    }
+
+    /// Makes the intent durable where all bytes in the stage are, and with it every name that was made before: only on a
+    /// filesystem that keeps the order of changes.
+    fn sync_intent(&self, intent: &std::fs::File) -> Result<(), Problem> {
+        rustix::fs::fsync(intent).map_err(Problem::own("make the intent durable"))?;
+        rustix::fs::fsync(self.home.stage()).map_err(Problem::own("make the stage durable"))
     }
 
     /// So many new files of ours are among what is written.

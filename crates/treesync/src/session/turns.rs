@@ -1,7 +1,8 @@
 //! How many copies of a session stage files ahead at once.
 //!
-//! That is work on suspicion. Half of the processors stay free for the publisher, if it is on this host, and for pods;
-//! each session counts for itself, so several on a host may take more.
+//! That is work on suspicion. Half of the processors stay free for the publisher, if it is on this host, and for pods, where
+//! there are more than two: with one at a time, ten copies are not done before the source is quiet. Each session counts for
+//! itself, so several on a host may take more.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,10 +24,9 @@ struct State {
 pub(super) struct Turn(Turns);
 
 impl Turns {
-    /// As many as half of the processors, and one at least.
+    /// As many as half of the processors, and two at least where there are two.
     pub(super) fn new() -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::of((processors / 2).max(1))
+        Self::of(at_once(std::thread::available_parallelism().map_or(1, usize::from)))
     }
 
     fn of(free: usize) -> Self {
@@ -50,6 +50,10 @@ impl Turns {
     }
 }
 
+fn at_once(processors: usize) -> usize {
+    (processors / 2).max(processors.clamp(1, 2))
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut state = self.0.state();
@@ -67,6 +71,11 @@ impl Drop for Turn {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn a_large_host_keeps_half_of_its_processors_for_others() {
+        assert_eq!([0, 1, 2, 3, 4, 5, 8, 64].map(at_once), [1, 1, 2, 2, 2, 2, 4, 32]);
+    }
 
     #[test]
     fn who_waits_for_a_turn_is_woken_once_when_one_is_given_back() {

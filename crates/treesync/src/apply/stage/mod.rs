@@ -25,6 +25,8 @@ pub(super) struct Staged {
     /// What the plan makes, by its number there, as it is in the stage.
     pub(super) ready: Vec<Ready>,
     pub(super) filled: Filled,
+    /// So many of them would not outlive a loss of power yet.
+    pub(super) unwritten: usize,
 }
 
 impl Staged {
@@ -78,6 +80,7 @@ pub(super) fn stage(
             Some(ready) => ready,
             None => Ready { number, identity: stager.make(&staged_name(number), make)? },
         };
+        stager.staged.unwritten += usize::from(!ahead.is_written(ready));
         stager.staged.ready.push(ready);
     }
     Ok(stager.staged)

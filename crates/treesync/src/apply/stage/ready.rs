@@ -57,6 +57,11 @@ impl Ahead {
         usize::try_from(self.count - self.written).unwrap_or(usize::MAX)
     }
 
+    /// Whether one of them is on the disk, also after a loss of power.
+    pub(super) fn is_written(&self, ready: Ready) -> bool {
+        (FIRST..FIRST + self.written).contains(&ready.number)
+    }
+
     pub(in crate::apply) fn is_worth_writing(&self) -> bool {
         let least = if self.written == 0 { 1 } else { WORTH_WRITING };
         self.count - self.written >= least

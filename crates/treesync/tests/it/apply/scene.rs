@@ -15,6 +15,8 @@ const REPLACED: usize = 24;
 
 /// The two states: odd generations are the first, even ones the second.
 pub struct Scene {
+    /// Nothing but files that are replaced, all of them staged ahead.
+    is_all_ahead: bool,
     states: [Tree; 2],
     listings: [Vec<String>; 2],
     bytes: [BTreeMap<TreePath, Vec<u8>>; 2],
@@ -22,10 +24,21 @@ pub struct Scene {
 
 impl Scene {
     pub fn new() -> Self {
-        let states = [state(b'a'), state(b'b')];
+        Self::of(false)
+    }
+
+    /// Where a batch finds all that it needs staged and written.
+    pub fn all_ahead() -> Self {
+        Self::of(true)
+    }
+
+    fn of(is_all_ahead: bool) -> Self {
+        let make = if is_all_ahead { files } else { state };
+        let states = [make(b'a'), make(b'b')];
+        states.iter().zip(*b"ab").for_each(|(tree, letter)| set_times(tree, letter));
         let listings = [listing(&states[0].root()), listing(&states[1].root())];
         let bytes = [bytes_of(&states[0].root()), bytes_of(&states[1].root())];
-        Self { states, listings, bytes }
+        Self { is_all_ahead, states, listings, bytes }
     }
 
     fn index(generation: u64) -> usize {
@@ -40,7 +53,7 @@ impl Scene {
     pub fn batch_after(&self, generation: u64) -> Batch {
         let next = self.state(generation + 1);
         let builder = batch(generation, generation + 1);
-        if generation == 0 {
+        if generation == 0 || self.is_all_ahead {
             return builder.put_all(next).build();
         }
         let moved = |builder: BatchBuilder| match Self::index(generation + 1) {
@@ -56,7 +69,7 @@ impl Scene {
         batch
     }
 
-    /// Stages half of the files ahead, and one that the batch does not want.
+    /// Stages half of the files ahead, and one that the batch does not want; or just all.
     pub fn apply(&self, copy: &mut Copy) -> Result<Applied, CopyError> {
         let generation = copy.position().map_or(0, |position| position.generation);
         let batch = self.batch_after(generation);
@@ -70,8 +83,9 @@ impl Scene {
         let bytes = &self.bytes[Self::index(batch.to)];
         let is_new = |put: &&Put| put.content_generation == batch.to && put.entry.file().is_some() && put.entry.link_group == 0;
         let with_bytes = |put: &Put| Put { inline: Some(bytes[&put.path].clone().into()), ..put.clone() };
-        let mut ahead: Vec<Put> = batch.puts.iter().filter(is_new).step_by(2).map(with_bytes).collect();
-        ahead.iter_mut().take(1).for_each(|put| put.entry.mode ^= 0o111);
+        let step = if self.is_all_ahead { 1 } else { 2 };
+        let mut ahead: Vec<Put> = batch.puts.iter().filter(is_new).step_by(step).map(with_bytes).collect();
+        ahead.iter_mut().take(usize::from(!self.is_all_ahead)).for_each(|put| put.entry.mode ^= 0o111);
         Ahead::new(batch.from, ahead).unwrap()
     }
 
@@ -113,13 +127,18 @@ fn keep_bytes(put: &mut Put, generation: u64) {
     }
 }
 
-fn state(letter: u8) -> Tree {
+fn files(letter: u8) -> Tree {
     let tree = Tree::new();
-    let is_a = letter == b'a';
-    let (own, moving) = if is_a { ("only-a", "moves-a") } else { ("only-b", "moves-b") };
     for number in 0..REPLACED {
         tree.write(format!("dir-{}/file-{number}", number % 3), vec![letter; 100 + number * 1500]);
     }
+    tree
+}
+
+fn state(letter: u8) -> Tree {
+    let tree = files(letter);
+    let is_a = letter == b'a';
+    let (own, moving) = if is_a { ("only-a", "moves-a") } else { ("only-b", "moves-b") };
     tree.write(format!("{own}/deep/er"), [letter]);
     for still in ["still/one", "still/two/three"] {
         name_itself(&tree, &format!("{moving}/{still}"));
@@ -141,7 +160,6 @@ fn state(letter: u8) -> Tree {
         tree.write("kind/is/a/directory", "b");
         symlink("elsewhere", tree.at("symlink")).unwrap();
     }
-    set_times(&tree, letter);
     tree
 }
 
