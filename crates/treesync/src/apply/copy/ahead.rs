@@ -3,11 +3,31 @@
 use super::{Copy, CopyError, Problem, Step};
 use crate::apply::stage::{Ahead, stage_ahead};
 use crate::model::{self, Put};
+use std::time::{Duration, Instant};
 
 /// Where not so many times the bytes of the files are free, none are made ahead.
 const FREE_TIMES: u64 = 8;
 /// Beside the bytes of each file: its block, its inode, and its name.
 const PER_FILE_BYTES: u64 = 8192;
+
+/// A lookup that took no longer did not wait for a disk: the fastest answer after some 50 µs, memory after some 5.
+const FROM_MEMORY: Duration = Duration::from_micros(25);
+/// Lookups in a row that were answered from memory, until the next ones are likely to be as well.
+const IN_A_ROW: u32 = 16;
+
+/// Whether what is looked at is in memory already, so that to look ahead is work for nothing.
+#[derive(Default)]
+struct Warmth(u32);
+
+impl Warmth {
+    fn note(&mut self, took: Duration) {
+        self.0 = if took <= FROM_MEMORY { self.0 + 1 } else { 0 };
+    }
+
+    fn is_likely(&self) -> bool {
+        self.0 >= IN_A_ROW
+    }
+}
 
 impl Copy {
     /// Stages files that the next batch is likely to hold, but for the first `done`, as long as `is_free` says so. Nobody
@@ -50,12 +70,15 @@ impl Copy {
             self.ahead.note_written();
             self.sync_filesystem(fresh)?;
         }
-        let mut lookup = self.root.lookup();
+        let (mut lookup, mut warmth) = (self.root.lookup(), Warmth::default());
         while is_free()
+            && !warmth.is_likely()
             && let Some(path) = self.ahead.next_path()
         {
+            let begun = Instant::now();
             // Whatever is wrong there shows with the batch.
             drop(lookup.stat(&path));
+            warmth.note(begun.elapsed());
         }
         Ok(())
     }
@@ -95,5 +118,21 @@ impl Copy {
             self.sweep(usize::MAX)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_memory_is_looked_at_ahead_no_longer() {
+        let mut warmth = Warmth::default();
+        let mut note = |times: u32, micros| {
+            (0..times).for_each(|_| warmth.note(Duration::from_micros(micros)));
+            warmth.is_likely()
+        };
+        assert!(!note(15, 5) && !note(1, 60), "one of them was on the disk");
+        assert!(!note(15, 25) && note(1, 25));
     }
 }
