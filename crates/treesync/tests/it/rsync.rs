@@ -31,10 +31,23 @@ pub(crate) fn differences_in_privileges(source: &Path, copy: &Path) -> String {
 fn differences_by(source: &Path, copy: &Path, options: &[&str]) -> String {
     let mut command = Command::new("rsync");
     command.args(["-aHAXSn", "--delete", "-i", "--exclude=/.treesync", "--exclude=/lost+found"]).args(options);
-    let output = command.arg(source.join("")).arg(copy.join("")).output().expect("rsync is there");
-    assert!(output.status.success(), "rsync: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    command.arg(source.join("")).arg(copy.join(""));
+    for _ in 0..TRIES {
+        let output = command.output().expect("rsync is there");
+        if output.status.success() {
+            return String::from_utf8_lossy(&output.stdout).into_owned();
+        }
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(STREAM_BROKE), "rsync: {complaint}");
+        eprintln!("rsync gave no verdict, and is asked again: {complaint}");
+    }
+    panic!("rsync gave no verdict in {TRIES} tries");
 }
+
+/// "Error in rsync protocol data stream" (rsync(1), exit values): one of its processes lost the other, and nothing is said of
+/// the trees.
+const STREAM_BROKE: i32 = 12;
+const TRIES: u32 = 3;
 
 #[track_caller]
 pub(crate) fn assert_equal(source: &Path, copy: &Path) {
