@@ -388,7 +388,7 @@ impl Copy {
             return self.sync_filesystem(plan.make.len());
         }
         if staged.unwritten == 0 {
-            return self.sync_intent(intent);
+            return Self::sync_intent(intent);
         }
         if self.by_file > 0 || self.options.sync_budget.is_zero() {
             self.by_file = self.by_file.saturating_sub(1);
@@ -397,16 +397,15 @@ impl Copy {
             // All writes are begun before the first is waited for: the commit of one file then serves the others.
             files().try_for_each(|number| self.home.begin_to_write_staged(number))?;
             files().try_for_each(|number| self.home.sync_staged(number))?;
-            return self.sync_intent(intent);
+            return Self::sync_intent(intent);
         }
         self.sync_filesystem(staged.unwritten)
     }
 
-    /// Makes the intent durable where all bytes in the stage are, and with it every name that was made before: only on a
-    /// filesystem that keeps the order of changes.
-    fn sync_intent(&self, intent: &std::fs::File) -> Result<(), Problem> {
-        rustix::fs::fsync(intent).map_err(Problem::own("make the intent durable"))?;
-        rustix::fs::fsync(self.home.stage()).map_err(Problem::own("make the stage durable"))
+    /// Makes the intent durable where all bytes in the stage are, and with it every change of names that was made before: only
+    /// on a filesystem that keeps the order of changes.
+    fn sync_intent(intent: &std::fs::File) -> Result<(), Problem> {
+        rustix::fs::fsync(intent).map_err(Problem::own("make the intent durable"))
     }
 
     /// So many new files of ours are among what is written.
