@@ -9,8 +9,10 @@ pub enum Step {
     Stage(u64),
     /// Making one file in the stage that a batch is likely to hold.
     StageAhead(u64),
-    /// Making durable what was made ahead.
-    SyncAhead,
+    /// Having the bytes of what was made ahead written.
+    WriteAhead,
+    /// Having the bytes of the stage written.
+    WriteStage,
     /// Writing the intent.
     WriteIntent,
     /// Making stage and intent durable.

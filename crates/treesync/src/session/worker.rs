@@ -24,7 +24,7 @@ const LAST_PIECES: usize = 10;
 /// How long a copy rests before it tidies up: the other copies of the host, and what follows at once, come first.
 const REST: Duration = Duration::from_millis(300);
 
-/// Since the last hint, before what was made of them is written: the burst is over then. Each time costs a commit.
+/// Since the last hint, before what was made of them is written: many files together take less than one by one.
 const CALM: Duration = Duration::from_millis(4);
 
 /// Why a copy does not take a step.
@@ -49,8 +49,8 @@ pub trait Replica: Send {
     fn stage_ahead(&mut self, ahead: &Ahead, _done: usize, _is_free: &dyn Fn() -> bool) -> usize {
         ahead.puts().len()
     }
-    /// Makes durable what was made ahead, since there is nothing else to do; blocks until it is. Then, as long as `is_free`
-    /// says so, may do what makes the next batch faster.
+    /// Has the bytes of what was made ahead written, since there is nothing else to do; blocks until they are. Then, as long as
+    /// `is_free` says so, may do what makes the next batch faster.
     fn write_ahead(&mut self, _is_free: &dyn Fn() -> bool) {}
     /// Compares a part of itself with a part of a manifest, and repairs what differs. Parts come in order.
     fn reconcile(&mut self, part: &ManifestPart, contents: &SharedContents) -> Result<(), Fault>;

@@ -50,8 +50,8 @@ impl Copy {
         stage_ahead(place, puts, &mut self.ahead, &*self.options.observer, is_free)
     }
 
-    /// Makes what was staged ahead durable, and looks at what it is to replace, so that an apply finds it in memory. Once for
-    /// a batch, and again when much came since.
+    /// Has the bytes of what was staged ahead written, and looks at what it is to replace, so that an apply finds it in memory.
+    /// Durable it is with the apply.
     ///
     /// # Errors
     /// The disk failed. The copy is as it was, and nothing is staged ahead.
@@ -64,11 +64,10 @@ impl Copy {
     }
 
     fn write_ahead_inner(&mut self, is_free: &dyn Fn() -> bool) -> Result<(), Problem> {
-        let fresh = self.ahead.fresh();
-        if self.ahead.is_worth_writing() && self.by_file == 0 && !self.options.sync_budget.is_zero() {
-            self.step(Step::SyncAhead)?;
-            self.ahead.note_written();
-            self.sync_filesystem(fresh)?;
+        let fresh = self.ahead.take_fresh();
+        if !fresh.is_empty() {
+            self.step(Step::WriteAhead)?;
+            self.write_staged(&fresh)?;
         }
         let (mut lookup, mut warmth) = (self.root.lookup(), Warmth::default());
         while is_free()

@@ -25,8 +25,8 @@ pub(super) struct Staged {
     /// What the plan makes, by its number there, as it is in the stage.
     pub(super) ready: Vec<Ready>,
     pub(super) filled: Filled,
-    /// So many of them would not outlive a loss of power yet.
-    pub(super) unwritten: usize,
+    /// Numbers of files whose bytes may not be on the disk.
+    pub(super) unwritten: Vec<u64>,
 }
 
 impl Staged {
@@ -76,12 +76,12 @@ pub(super) fn stage(
     for (number, make) in (0..).zip(&plan.make) {
         observer.before(Step::Stage(number)).map_err(Problem::Stopped)?;
         home.make_shelf_for(number)?;
-        let ready = match ahead.take(make, &batch.puts) {
-            Some(ready) => ready,
-            None => Ready { number, identity: stager.make(&staged_name(number), make)? },
+        let (ready, is_fresh) = match ahead.take(make, &batch.puts) {
+            Some(ready) => (ready, ahead.is_fresh(ready)),
+            None => (Ready { number, identity: stager.make(&staged_name(number), make)? }, matches!(make, Make::File { .. })),
         };
-        stager.staged.unwritten += usize::from(!ahead.is_written(ready));
         stager.staged.ready.push(ready);
+        stager.staged.unwritten.extend(is_fresh.then_some(ready.number));
     }
     Ok(stager.staged)
 }

@@ -23,18 +23,14 @@ pub(in crate::apply) struct Ahead {
     count: u64,
     /// So many of them a plan took.
     taken: u64,
-    /// So many of them were written to the disk.
-    written: u64,
+    /// Numbers of those whose bytes may not be on the disk.
+    fresh: Vec<u64>,
     /// Where they will be, but for those that were looked at.
     paths: Vec<TreePath>,
 }
 
 /// Files that wait for one batch at most, whatever a publisher tells.
 const WAITING_MAX: u64 = 4096;
-
-/// Files that are written to the disk before an apply asks for it, after the first of a batch: each time costs a commit of
-/// the journal.
-const WORTH_WRITING: u64 = 64;
 
 impl Ahead {
     /// Whether none was made since all were forgotten.
@@ -52,23 +48,14 @@ impl Ahead {
         self.count >= WAITING_MAX
     }
 
-    /// How many were made since some were written.
-    pub(in crate::apply) fn fresh(&self) -> usize {
-        usize::try_from(self.count - self.written).unwrap_or(usize::MAX)
+    /// Whether the bytes of one of them may not be on the disk.
+    pub(super) fn is_fresh(&self, ready: Ready) -> bool {
+        self.fresh.first().is_some_and(|first| ready.number >= *first)
     }
 
-    /// Whether one of them is on the disk, also after a loss of power.
-    pub(super) fn is_written(&self, ready: Ready) -> bool {
-        (FIRST..FIRST + self.written).contains(&ready.number)
-    }
-
-    pub(in crate::apply) fn is_worth_writing(&self) -> bool {
-        let least = if self.written == 0 { 1 } else { WORTH_WRITING };
-        self.count - self.written >= least
-    }
-
-    pub(in crate::apply) fn note_written(&mut self) {
-        self.written = self.count;
+    /// Those whose bytes may not be on the disk. From now on they count as written.
+    pub(in crate::apply) fn take_fresh(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.fresh)
     }
 
     /// A place where one of them is likely to go.
@@ -90,6 +77,7 @@ impl Ahead {
         if let Some((_, content)) = put.entry.file() {
             self.files.entry(content).or_default().push((put.entry.clone(), ready));
             self.paths.push(put.path.clone());
+            self.fresh.push(ready.number);
         }
     }
 

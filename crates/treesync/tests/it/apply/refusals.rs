@@ -139,6 +139,7 @@ fn a_stop_before_publishing_changes_nothing_and_one_in_it_is_finished_by_the_nex
     for (stop, is_visible) in [
         (Step::Stage(0), false),
         (Step::WriteIntent, false),
+        (Step::WriteStage, false),
         (Step::Sync, false),
         (Step::MarkApplying, false),
         (Step::Operation(0), true),

@@ -60,11 +60,11 @@ impl Observer for CrashAt {
 fn trial(image: &Image, scene: &Scene, how: Shutdown, step: u64, later: Duration) -> bool {
     let is_done = Arc::new(Mutex::new(false));
     let crash = CrashAt { mount: image.path(), how, step, later, seen: AtomicU64::new(0), is_done: Arc::clone(&is_done) };
-    // Every third apply makes its files durable one by one, as it does when `syncfs` takes too long.
     let crash = Arc::new(crash);
+    // Every third apply has its files written by `syncfs`, as it does with many of them.
     let watched = options(Some(crash.clone()));
-    let sync_budget = if step.is_multiple_of(3) { Duration::ZERO } else { watched.sync_budget };
-    let mut copy = Copy::open(image.root(), CopyOptions { sync_budget, ..watched }).unwrap();
+    let syncfs_from_files = if step.is_multiple_of(3) { 1 } else { watched.syncfs_from_files };
+    let mut copy = Copy::open(image.root(), CopyOptions { syncfs_from_files, ..watched }).unwrap();
     let before = copy.position().unwrap().generation;
     let applied = scene.apply(&mut copy).and_then(|_| copy.make_durable()).and_then(|()| copy.empty_trash(usize::MAX));
     drop(copy);
