@@ -71,6 +71,7 @@ impl View {
 
     /// Joins objects that were read at one moment.
     pub fn new(pools: Vec<Arc<VolumePool>>, volumes: Vec<Arc<PoolVolume>>, nodes: &[Arc<Node>], agents: &[Arc<PoolNode>]) -> Self {
+        let agents_seen = agents_seen(agents, nodes, &volumes);
         let mut by_pool: HashMap<String, Vec<Arc<PoolVolume>>> = HashMap::new();
         for volume in volumes {
             by_pool.entry(volume.spec.pool_ref.uid.clone()).or_default().push(volume);
@@ -83,7 +84,7 @@ impl View {
             instances: agents.iter().filter_map(of_agent).collect(),
             nodes: nodes.iter().map(|node| NodeName::new(node.name_any())).collect(),
             zones_with_nodes: nodes.iter().filter_map(zone_of).collect(),
-            agents: agents_seen(agents, nodes),
+            agents: agents_seen,
             requests: agents.iter().flat_map(|agent| requests_of(agent)).collect(),
             foreign: BTreeMap::new(),
             handles: BTreeSet::new(),
@@ -138,20 +139,34 @@ impl View {
     }
 }
 
-fn agents_seen(agents: &[Arc<PoolNode>], nodes: &[Arc<Node>]) -> BTreeMap<NodeName, AgentSeen> {
+fn agents_seen(agents: &[Arc<PoolNode>], nodes: &[Arc<Node>], volumes: &[Arc<PoolVolume>]) -> BTreeMap<NodeName, AgentSeen> {
+    let on_nodes = on_nodes(volumes);
     let is_cordoned = |node: &Arc<Node>| node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true));
     let cordoned: BTreeSet<String> = nodes.iter().filter(|node| is_cordoned(node)).map(|node| node.name_any()).collect();
     let of_agent = |agent: &Arc<PoolNode>| {
         let (name, status) = (agent.name_any(), agent.status.as_ref()?);
         let seen = AgentSeen {
             zone: Zone::new(status.zone.as_str()),
-            free_slots: status.attach_limit.saturating_sub(status.attached),
+            // An agent counts what is attached, every few seconds; what was ordered meanwhile takes a place too.
+            free_slots: status.attach_limit.saturating_sub(status.attached.max(on_nodes.get(name.as_str()).copied().unwrap_or(0))),
             publishes: status.sync_address.is_some(),
             is_cordoned: cordoned.contains(&name),
         };
         Some((NodeName::new(name), seen))
     };
     agents.iter().filter_map(of_agent).collect()
+}
+
+/// How many volumes each node has or was given.
+fn on_nodes(volumes: &[Arc<PoolVolume>]) -> HashMap<&str, u32> {
+    let mut counts = HashMap::new();
+    for volume in volumes {
+        let side = volume.status.as_ref().and_then(|status| status.node.as_ref());
+        if let Some(node) = volume.spec.node_name.as_deref().or(side.map(|side| side.name.as_str())) {
+            *counts.entry(node).or_insert(0) += 1;
+        }
+    }
+    counts
 }
 
 fn requests_of(agent: &PoolNode) -> Vec<(VolumeId, NodeName)> {
