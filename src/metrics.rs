@@ -18,7 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub use live::{LiveMetrics, VerifiedLabels};
 pub use operations::{OperationLabels, OperationMetrics};
 
-/// Upper ends of the times that a volume takes: from a second, which EC2 needs at least, to an hour.
+/// Upper ends of the times that a volume takes to be filled, or refreshed: from a second, which EC2 needs at least, to an hour.
 const FILL_BUCKETS: [f64; 9] = [1.0, 2.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0];
 /// Upper ends of the times that a pool is worked on.
 const RECONCILE_BUCKETS: [f64; 8] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0];
@@ -41,7 +41,7 @@ pub struct PoolLabels {
     pub pool: String,
     /// The zone.
     pub zone: String,
-    /// desired, ready, filling, claimed or stale.
+    /// desired, ready, refreshing, behind, filling, claimed or stale.
     pub state: &'static str,
 }
 
@@ -59,6 +59,13 @@ pub struct PoolNameLabels {
 pub struct ReasonLabels {
     /// One of a closed set.
     pub reason: &'static str,
+}
+
+/// How something ended.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct ResultLabels {
+    /// done, failed or stopped.
+    pub result: &'static str,
 }
 
 /// The figures of one pool, which replace all that were told of it before.
@@ -82,6 +89,8 @@ pub struct Metrics {
     busy_pools: Gauge,
     strays: Family<ReasonLabels, Gauge>,
     fill_seconds: Histogram,
+    refreshes: Family<ResultLabels, Counter>,
+    refresh_seconds: Histogram,
     reconcile_seconds: Histogram,
     live: LiveMetrics,
     operations: OperationMetrics,
@@ -102,6 +111,8 @@ impl Default for Metrics {
             busy_pools: Gauge::default(),
             strays: Family::default(),
             fill_seconds: Histogram::new(FILL_BUCKETS),
+            refreshes: Family::default(),
+            refresh_seconds: Histogram::new(FILL_BUCKETS),
             reconcile_seconds: Histogram::new(RECONCILE_BUCKETS),
             live: LiveMetrics::register(&mut registry),
             operations: OperationMetrics::register(&mut registry),
@@ -118,6 +129,9 @@ impl Default for Metrics {
         registry.register("stray_resources", strays, metrics.strays.clone());
         let fill = "Time from the request for a volume until it was ready";
         registry.register_with_unit("volume_fill", fill, Unit::Seconds, metrics.fill_seconds.clone());
+        registry.register("refreshes", "Refreshes of ready volumes that ended, by result", metrics.refreshes.clone());
+        let refresh = "Time from the order to refresh a volume until it was taken off its node, whatever came of it";
+        registry.register_with_unit("refresh", refresh, Unit::Seconds, metrics.refresh_seconds.clone());
         let reconcile = "Time that the effects of a pool took in one pass, and what was published of it";
         registry.register_with_unit("reconcile", reconcile, Unit::Seconds, metrics.reconcile_seconds.clone());
         Self { registry: Arc::new(registry), ..metrics }
@@ -204,6 +218,12 @@ impl Metrics {
     /// A volume became ready so long after it was asked for.
     pub fn filled(&self, seconds: f64) {
         self.fill_seconds.observe(seconds.max(0.0));
+    }
+
+    /// The refresh of a volume ended after so long.
+    pub fn refreshed(&self, result: &'static str, seconds: f64) {
+        self.refreshes.get_or_create(&ResultLabels { result }).inc();
+        self.refresh_seconds.observe(seconds.max(0.0));
     }
 
     /// A pool was worked on for so long.

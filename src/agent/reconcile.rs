@@ -165,7 +165,8 @@ async fn work<E: Ec2>(agent: Agent<E>, volume: Arc<PoolVolume>, id: VolumeId) ->
 /// Wanted once it is assigned here and filled. A source holds what its owner has put there.
 fn is_wanted<E>(agent: &Agent<E>, volume: &PoolVolume) -> bool {
     let phase = volume.status.as_ref().and_then(|status| status.phase);
-    let is_filled = volume.spec.role == Role::Source || matches!(phase, Some(Phase::Ready | Phase::Claimed | Phase::Deleting));
+    let is_filled =
+        volume.spec.role == Role::Source || matches!(phase, Some(Phase::Ready | Phase::Refreshing | Phase::Claimed | Phase::Deleting));
     volume.spec.node_name.as_deref() == Some(agent.settings.node.as_str()) && is_filled
 }
 
@@ -216,7 +217,9 @@ async fn bring<E: Ec2>(agent: &Agent<E>, volume: &PoolVolume, id: &VolumeId) -> 
     } else {
         agent.live.let_go(id).await;
     }
-    agent.set_mounted(id, Some(&Mounted { path, device_numbers: device.numbers.clone(), access }));
+    // A pod gets it only once its claim is known here: before, nobody knows whether that may write.
+    let mounted = volume.spec.claim_ref.is_some().then(|| Mounted { path, device_numbers: device.numbers.clone(), access });
+    agent.set_mounted(id, mounted.as_ref());
     if !agent.reporter.stored(volume).is_some_and(|side| side.mounted) {
         info!(device = device.name, "mounted");
     }

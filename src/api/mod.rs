@@ -15,7 +15,7 @@ use serde_json::Value;
 
 pub use path_operation::{PathOperation, PathOperationSpec, PathOperationStatus};
 pub use pool_node::{PoolNode, PoolNodeSpec, PoolNodeStatus};
-pub use pool_volume::{CloudStatus, NodeStatus, PoolVolume, PoolVolumeSpec, PoolVolumeStatus};
+pub use pool_volume::{CloudStatus, Content, NodeStatus, PoolVolume, PoolVolumeSpec, PoolVolumeStatus, RefreshSpec};
 pub use sync::{CheckpointStatus, PublishSpec, Role, SyncState, SyncStatus, VerifiedStatus, VerifyLevel, VerifySpec};
 pub use volume_pool::{VolumePool, VolumePoolSpec, VolumePoolStatus};
 

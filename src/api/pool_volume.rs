@@ -35,7 +35,9 @@ use crate::domain::{ClaimRef, Encryption, ModificationState, Phase};
     printcolumn(name = "Sync", type_ = "string", json_path = ".status.node.sync.state", priority = 1),
     printcolumn(name = "SyncGen", type_ = "integer", json_path = ".status.node.sync.generation", priority = 1),
     printcolumn(name = "Lag", type_ = "integer", json_path = ".status.node.sync.lag", priority = 1),
-    printcolumn(name = "LastSync", type_ = "date", json_path = ".status.node.sync.lastInSyncTime", priority = 1)
+    printcolumn(name = "LastSync", type_ = "date", json_path = ".status.node.sync.lastInSyncTime", priority = 1),
+    printcolumn(name = "Has", type_ = "integer", json_path = ".spec.content.generation", priority = 1),
+    printcolumn(name = "Refreshed", type_ = "date", json_path = ".spec.refresh.endTime", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PoolVolumeSpec {
@@ -78,6 +80,55 @@ pub struct PoolVolumeSpec {
     /// True once it must never be handed out again. Default: false.
     #[serde(default)]
     pub retired: bool,
+    /// What it has of its source, noted when it was made and whenever it is taken off a node. Default: what its snapshot has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
+    /// Its last refresh, or the one that is under way. Default: it was never refreshed, or a claim has had it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<RefreshSpec>,
+}
+
+/// What a volume has of its source.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Content {
+    /// The identity of the source's filesystem. Empty: nobody knows what the volume has.
+    #[serde(default)]
+    pub source: String,
+    /// The epoch of the sync generation.
+    #[serde(default)]
+    pub epoch: u64,
+    /// The sync generation that it has at least, also after a loss of power.
+    #[serde(default)]
+    pub generation: u64,
+    /// When it last had all that the source had. Default: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
+}
+
+/// A refresh of a ready volume: attached to a node, brought up to the source, detached.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefreshSpec {
+    /// The node that was given the volume for it.
+    pub node_name: String,
+    /// When it began.
+    pub start_time: Time,
+    /// The identity of the source's filesystem.
+    pub source: String,
+    /// The epoch of the sync generation.
+    pub epoch: u64,
+    /// The sync generation of the source when it began: what the volume shall have at least.
+    pub generation: u64,
+    /// How many refreshes in a row have failed, this one included. Default: 0.
+    #[serde(default)]
+    pub failures: u32,
+    /// When it ended. Default: it is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<Time>,
+    /// Why the volume does not have what it should. Default: it has, or the refresh is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// The pool of a volume.

@@ -32,7 +32,8 @@ pub struct SnapshotsSpec {
     pub skip_unchanged: bool,
 
     /// How many generations a ready volume may be behind the newest completed snapshot. Volumes that are further behind
-    /// are replaced one by one in each zone, never below `replicas`; claimed ones when they come back.
+    /// are replaced one by one in each zone, never below `replicas`; claimed ones when they come back. Volumes of a live pool that
+    /// have followed the source beyond that snapshot are not behind it; with `spec.sync.refresh` they are mostly refreshed instead.
     /// Default: 0. Example: 2.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1000))]

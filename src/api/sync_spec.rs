@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = Rule::new("self.mode == 'Live' || !has(self.refresh)").message("spec.sync.refresh needs spec.sync.mode Live"),
     validation = Rule::new("self.mode == 'Live' || !has(self.exclude) && !has(self.preserveOnCopies) && !has(self.bandwidth)").message("spec.sync.exclude, preserveOnCopies and bandwidth need spec.sync.mode Live")
 )]
 pub struct SyncSpec {
@@ -32,6 +33,33 @@ pub struct SyncSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[1-9][0-9]*(Ki|Mi|Gi|k|M|G)$"))]
     pub bandwidth: Option<String>,
+
+    /// How far ready volumes, which are attached to nothing, may fall behind the source before they are refreshed: one at a time in
+    /// each zone is attached to a node, receives what it lacks, and is detached. Default: unset, they catch up when a pod gets
+    /// them, and are replaced from newer snapshots (`spec.snapshots.allowedLag`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<RefreshLimits>,
+}
+
+/// How far ready volumes may fall behind the source. Beyond any of the limits they are refreshed.
+#[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.maxAge) || has(self.maxGenerations)").message("spec.sync.refresh needs maxAge, maxGenerations or both")
+)]
+pub struct RefreshLimits {
+    /// How long ago a volume may last have had all that the source had, in hours, minutes and seconds. One that lacks nothing is
+    /// never too old. At least 5m, since no volume is refreshed more often. Default: unset, age does not count. Example: 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 32), regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,8}m)?([0-9]{1,9}s)?$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('5m')").message("spec.sync.refresh.maxAge must be at least 5m"))]
+    pub max_age: Option<String>,
+
+    /// How many sync generations a volume may lack. One whose sync generations cannot be compared with those of the source lacks
+    /// more than any number. Default: unset, generations do not count. Example: 10000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
+    pub max_generations: Option<u64>,
 }
 
 /// Whether volumes follow the source.

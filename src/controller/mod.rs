@@ -11,6 +11,7 @@ mod error;
 mod operations;
 pub(crate) mod parse;
 pub(crate) mod parse_sync;
+mod refresh;
 mod stores;
 mod supply;
 mod sweep;

@@ -5,12 +5,15 @@ use kube::ResourceExt;
 use crate::api::keys::{ANNOTATION_ADOPTS, FINALIZER};
 use crate::api::volume_pool::{DeletionPolicy, SnapshotsSpec, SyncMode, WhenEmpty};
 use crate::api::{PoolVolume, VolumePool, VolumePoolStatus};
-use crate::domain::{CloudVolume, Encryption, GiB, NodeName, ObjectKey, Schedule, SnapshotId, Uid, VolumeId, VolumeSettings, Zone};
+use crate::domain::{
+    CloudVolume, Encryption, GiB, NodeName, ObjectKey, Schedule, SnapshotId, SyncPosition, Uid, VolumeId, VolumeSettings, Zone,
+};
 use crate::plan::{
-    Condition, Modification, NodeSide, Offer, Origin, PoolWanted, Recorded, SnapshotsWanted, Source, TemplateWanted, VolumeSeen,
+    Condition, ContentSeen, Modification, NodeSide, Offer, Origin, PoolWanted, Recorded, SnapshotsWanted, Source, TemplateWanted,
+    VolumeSeen,
 };
 
-use super::parse_sync::{publish_wanted, sync_seen};
+use super::parse_sync::{content_seen, publish_wanted, refresh_seen, refresh_wanted, sync_seen};
 
 /// The spelling of [`crate::domain::VolumeState::Deleting`] in `status.cloud.state`.
 pub const STATE_DELETING: &str = "deleting";
@@ -59,6 +62,7 @@ pub fn pool_wanted(pool: &VolumePool, cluster: &str) -> Option<PoolWanted> {
             .and_then(|status| status.checkpoint_order.as_ref())
             .map(|order| (order.number, order.time.0)),
         live: publish_wanted(pool),
+        refresh: refresh_wanted(pool),
     })
 }
 
@@ -107,6 +111,10 @@ pub fn offer(pool: &VolumePool) -> Offer {
         makes_on_demand: spec.claims.when_empty == WhenEmpty::Create,
         namespaces: spec.claims.namespaces.match_names.clone(),
         origin: fixed.filter(|_| is_true(&status, Condition::SourceReady)).or(stocked),
+        content: newest.filter(|_| spec.sync.mode == SyncMode::Live).map(|snapshot| ContentSeen {
+            position: snapshot.position.as_deref().and_then(SyncPosition::parse),
+            time: snapshot.start_time.as_ref().map(|time| time.0),
+        }),
         is_closed: spec.paused || pool.metadata.deletion_timestamp.is_some(),
     }
 }
@@ -153,6 +161,8 @@ pub fn volume_seen(volume: &PoolVolume, cloud: Option<CloudVolume>, initialized:
         retired: spec.retired,
         ordered: spec.verify.as_ref().map(|order| order.id.clone()),
         restored_after: spec.restored_after.clone(),
+        content: spec.content.as_ref().map(content_seen),
+        refresh: spec.refresh.as_ref().map(refresh_seen),
         phase: status.phase,
         initialized_percent: initialized.unwrap_or(stored.initialized_percent),
         recorded: Recorded {

@@ -1,11 +1,12 @@
 //! From the live content part of custom resources to the values that plans are made of.
 
 use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::volume_pool::{SyncMode, WhenSourceAway};
-use crate::api::{CheckpointStatus, PublishSpec, SyncStatus, VerifiedStatus, VolumePool};
-use crate::domain::{SyncPosition, quantity_bytes};
-use crate::plan::{CheckpointSeen, PublishWanted, SyncSeen, VerifiedSeen};
+use crate::api::{CheckpointStatus, Content, PublishSpec, RefreshSpec, SyncStatus, VerifiedStatus, VolumePool};
+use crate::domain::{NodeName, SyncPosition, quantity_bytes};
+use crate::plan::{CheckpointSeen, ContentSeen, PublishWanted, RefreshSeen, RefreshWanted, SyncSeen, VerifiedSeen};
 
 /// How the source of a pool is published; none for a pool that is not live.
 pub fn publish_wanted(pool: &VolumePool) -> Option<PublishWanted> {
@@ -21,6 +22,48 @@ pub fn publish_wanted(pool: &VolumePool) -> Option<PublishWanted> {
         max_staleness_milliseconds: milliseconds,
         serves_alone: claims.when_source_away == WhenSourceAway::Serve,
     })
+}
+
+/// How far ready volumes of a pool may fall behind; none for a pool that is not live, or says nothing of it.
+pub fn refresh_wanted(pool: &VolumePool) -> Option<RefreshWanted> {
+    let limits = pool.spec.sync.refresh.as_ref()?;
+    publish_wanted(pool)?;
+    // The schema has checked the length of time; what it let through by mistake is no limit.
+    let max_age = limits.max_age.as_deref().and_then(|text| text.parse().ok());
+    Some(RefreshWanted { max_age, max_generations: limits.max_generations })
+}
+
+/// What a volume was noted to have.
+pub fn content_seen(content: &Content) -> ContentSeen {
+    ContentSeen { position: position(&content.source, content.epoch, content.generation), time: content.time.as_ref().map(|time| time.0) }
+}
+
+/// The same as it is written.
+pub fn content_noted(content: &ContentSeen) -> Content {
+    let at = content.position.clone().unwrap_or_default();
+    Content { source: at.source, epoch: at.epoch, generation: at.generation, time: content.time.map(Time) }
+}
+
+/// What a volume has by the last word of its agent; none when that says nothing.
+pub fn content_reported(sync: &SyncStatus, before: Option<&Content>) -> Option<Content> {
+    (!sync.source.is_empty()).then(|| Content {
+        source: sync.source.clone(),
+        epoch: sync.epoch,
+        generation: sync.generation,
+        time: sync.last_in_sync_time.clone().or_else(|| before?.time.clone()),
+    })
+}
+
+/// The last refresh of a volume.
+pub fn refresh_seen(refresh: &RefreshSpec) -> RefreshSeen {
+    RefreshSeen {
+        node: NodeName::new(refresh.node_name.as_str()),
+        started: refresh.start_time.0,
+        target: SyncPosition { source: refresh.source.clone(), epoch: refresh.epoch, generation: refresh.generation },
+        failures: refresh.failures,
+        ended: refresh.end_time.as_ref().map(|time| time.0),
+        error: refresh.error.clone(),
+    }
 }
 
 /// What agents are told at present.
@@ -93,6 +136,31 @@ mod tests {
         let before = PublishSpec { checkpoint: Some(7), ..PublishSpec::default() };
         let spec = publish_spec(&wanted, Some(&before));
         assert_eq!((spec.checkpoint, publish_told(&spec)), (Some(7), wanted));
+    }
+
+    #[test]
+    fn a_live_pool_says_how_far_its_ready_volumes_may_fall_behind() {
+        let refreshing = |mode: &str| {
+            let sync = serde_json::json!({"mode": mode, "refresh": {"maxAge": "1h", "maxGenerations": 5}});
+            refresh_wanted(&pool(serde_json::json!({"source": {"volumeID": "vol-0123456789abcdef0"}, "sync": sync})))
+        };
+        let limits = RefreshWanted { max_age: Some(SignedDuration::from_hours(1)), max_generations: Some(5) };
+        assert_eq!((refreshing("Live"), refreshing("None")), (Some(limits), None));
+        let silent = pool(serde_json::json!({"source": {"volumeID": "vol-0123456789abcdef0"}, "sync": {"mode": "Live"}}));
+        assert_eq!(refresh_wanted(&silent), None);
+    }
+
+    #[test]
+    fn what_is_noted_is_the_position_and_when_it_was_the_newest() {
+        let time = |second| Time(jiff::Timestamp::from_second(second).expect("it is in range"));
+        let sync = SyncStatus { source: "a-b".to_owned(), epoch: 2, generation: 7, ..SyncStatus::default() };
+        let before = Content { time: Some(time(5)), ..Content::default() };
+        let noted = |sync: &SyncStatus| content_reported(sync, Some(&before)).expect("it has a position");
+        assert_eq!((noted(&sync).generation, noted(&sync).time), (7, Some(time(5))), "it was not in sync since");
+        let in_sync = SyncStatus { last_in_sync_time: Some(time(9)), ..sync.clone() };
+        assert_eq!(noted(&in_sync).time, Some(time(9)));
+        assert_eq!(content_reported(&SyncStatus::default(), Some(&before)), None, "an agent that knows nothing says nothing");
+        assert_eq!(content_noted(&content_seen(&noted(&in_sync))), noted(&in_sync));
     }
 
     #[test]

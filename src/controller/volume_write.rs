@@ -4,13 +4,24 @@ use kube::ResourceExt;
 use kube::api::PostParams;
 
 use crate::api::keys::{LABEL_NODE, MANAGER_CONTROLLER};
-use crate::api::{CloudStatus, PoolVolume, PoolVolumeSpec};
+use crate::api::{CloudStatus, PoolVolume, PoolVolumeSpec, Role};
 use crate::domain::{ObjectKey, Phase};
 use crate::k8s::write::{Outcome, applied_status, apply_status, outcome};
 
 use super::context::Context;
 use super::error::Error;
 use super::parse;
+use super::parse_sync::content_reported;
+
+/// A copy that is taken off a node keeps what its agent last said that it has: the agent's own words go with its side.
+fn note_content(volume: &mut PoolVolume, node_before: Option<&str>) {
+    let is_taken_off = node_before.is_some() && volume.spec.node_name.as_deref() != node_before;
+    let side = volume.status.as_ref().and_then(|status| status.node.as_ref()).filter(|side| Some(side.name.as_str()) == node_before);
+    let sync = side.and_then(|side| side.sync.as_ref()).filter(|_| is_taken_off && volume.spec.role == Role::Copy);
+    if let Some(content) = sync.and_then(|sync| content_reported(sync, volume.spec.content.as_ref())) {
+        volume.spec.content = Some(content);
+    }
+}
 
 /// Changes the spec of a volume only if it is the version that was judged (`None`: the one in the store).
 ///
@@ -28,6 +39,7 @@ pub(super) async fn edit_spec<E>(
     }
     let mut volume = (*seen).clone();
     edit(&mut volume.spec);
+    note_content(&mut volume, seen.spec.node_name.as_deref());
     if let Some(node) = volume.spec.node_name.clone() {
         volume.labels_mut().insert(LABEL_NODE.to_owned(), node);
     }
@@ -64,4 +76,32 @@ pub(super) async fn store_status<E>(context: &Context<E>, volume: &PoolVolume, p
     let api = context.volumes(&parse::key_of(volume).namespace);
     let status = serde_json::json!({"phase": phase, "cloud": cloud});
     Ok(apply_status(&api, MANAGER_CONTROLLER, volume, status).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume(node_name: Option<&str>, role: &str) -> PoolVolume {
+        let sync = serde_json::json!({"state": "InSync", "source": "a-b", "epoch": 1, "generation": 7});
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "volumedispatcher.io/v1alpha1", "kind": "PoolVolume", "metadata": {"name": "web-0"},
+            "spec": {"poolRef": {"name": "web", "uid": "u"}, "role": role, "zone": "a", "slot": 0, "sizeGiB": 1, "nodeName": node_name},
+            "status": {"node": {"name": "node1", "instanceID": "i-1", "attached": true, "mounted": true, "sync": sync}},
+        }))
+        .expect("a volume")
+    }
+
+    #[test]
+    fn a_copy_that_is_taken_off_its_node_keeps_what_its_agent_said() {
+        let noted = |mut volume: PoolVolume, before: Option<&str>| {
+            note_content(&mut volume, before);
+            volume.spec.content.map(|content| content.generation)
+        };
+        assert_eq!(noted(volume(None, "Copy"), Some("node1")), Some(7));
+        assert_eq!(noted(volume(Some("node2"), "Copy"), Some("node1")), Some(7), "it moves");
+        assert_eq!(noted(volume(Some("node1"), "Copy"), Some("node1")), None, "it stays");
+        assert_eq!(noted(volume(None, "Copy"), Some("node2")), None, "another agent's words");
+        assert_eq!(noted(volume(None, "Source"), Some("node1")), None, "a source is no copy");
+    }
 }

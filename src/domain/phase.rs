@@ -15,6 +15,8 @@ pub enum Phase {
     Initializing,
     /// Filled and free: a claim can have it at once.
     Ready,
+    /// Free, and on a node for a moment, where it receives what it lacks of its source; then ready again.
+    Refreshing,
     /// Held by a claim.
     Claimed,
     /// Its claim is gone; it is being unmounted and detached.

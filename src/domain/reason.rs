@@ -45,6 +45,16 @@ pub enum Reason {
     Shrinking,
     /// Ready volumes are out of date and are being replaced.
     Replacing,
+    /// Ready volumes are further behind their source than the pool allows, and are refreshed.
+    Refreshing,
+    /// The refresh of a volume did not come to its end.
+    RefreshFailed,
+    /// A ready volume was sent to a node to receive what it lacks.
+    RefreshStarted,
+    /// A volume has received what it lacked, and leaves its node.
+    Refreshed,
+    /// A refresh was cut short, since something else was more important.
+    RefreshStopped,
     /// EC2 refused or failed a call.
     Ec2Failed,
     /// The agent of the node reports an error for the volume.
@@ -148,6 +158,11 @@ impl Reason {
             Self::Filling => "Filling",
             Self::Shrinking => "Shrinking",
             Self::Replacing => "Replacing",
+            Self::Refreshing => "Refreshing",
+            Self::RefreshFailed => "RefreshFailed",
+            Self::RefreshStarted => "RefreshStarted",
+            Self::Refreshed => "Refreshed",
+            Self::RefreshStopped => "RefreshStopped",
             Self::Ec2Failed => "Ec2Failed",
             Self::AgentFailed => "AgentFailed",
             Self::SourceStarting => "SourceStarting",

@@ -13,6 +13,7 @@ pub(super) fn kind(action: &Action) -> String {
         Action::ModifyVolume { change, .. } => format!("modify {change:?}"),
         Action::CreateVolume(request) => format!("volume {} {} {}", request.zone, request.size, request.origin.snapshot),
         Action::CreateSnapshot { generation, .. } => format!("snapshot {generation}"),
+        Action::BeginRefresh { node, .. } => format!("refresh on {node}"),
         other => other.name().to_owned(),
     }
 }
@@ -45,6 +46,8 @@ pub(super) fn words(action: &Action, count: usize) -> String {
         Action::CreateSourceObject(new) => format!("make the object of the source {}", new.volume),
         Action::Publish { .. } => "tell the agents how the source is published".to_owned(),
         Action::AssignSource { node, .. } => format!("have {node} attach and publish the source"),
+        Action::BeginRefresh { node, .. } => format!("have {node} bring {volumes} up to the source"),
+        Action::EndRefresh { .. } => format!("take {volumes} off the nodes that refreshed them"),
         Action::Unassign(_) => format!("take {volumes} off their nodes"),
         Action::ForgetNode { .. } => format!("forget the lost nodes of {volumes}"),
         Action::DeletePoolVolume { .. } => format!("mark {volumes} for deletion"),

@@ -5,6 +5,7 @@ use crate::domain::{GiB, NodeName, ObjectKey, SnapshotId, SyncPosition, Uid, Vol
 
 use super::live::{NewSource, PublishWanted};
 use super::observation::Origin;
+use super::refresh::{ContentSeen, RefreshEnd};
 
 /// One effect. The plan leaves no choices: all that is needed is in the action.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +85,26 @@ pub enum Action {
         /// The node.
         node: NodeName,
     },
+    /// Order an agent to attach and mount a ready volume, so that it receives what it lacks of its source.
+    BeginRefresh {
+        /// The object.
+        key: ObjectKey,
+        /// The version that was judged.
+        resource_version: String,
+        /// The node.
+        node: NodeName,
+        /// Where the source is: what the volume shall have at least.
+        target: SyncPosition,
+    },
+    /// Order the agent to unmount and detach a volume that was refreshed, and note what came of it.
+    EndRefresh {
+        /// The object.
+        key: ObjectKey,
+        /// The version that was judged.
+        resource_version: String,
+        /// What came of it.
+        end: RefreshEnd,
+    },
     /// Order the agent to unmount and detach.
     Unassign(ObjectKey),
     /// Forget what the agent of a node said that exists no more; EC2 shows the volume detached.
@@ -153,6 +174,8 @@ pub struct NewVolume {
     pub size: GiB,
     /// What it is filled from.
     pub origin: Origin,
+    /// What it will have of its source then; none when nobody knows.
+    pub content: Option<ContentSeen>,
 }
 
 /// What a volume shall become in place.
@@ -208,6 +231,8 @@ impl Action {
             | Self::Publish { key, .. }
             | Self::AssignSource { key, .. }
             | Self::OrderCheckpoint { key, .. }
+            | Self::BeginRefresh { key, .. }
+            | Self::EndRefresh { key, .. }
             | Self::ModifyVolume { key, .. }
             | Self::TagVolume { key, .. }
             | Self::RecordSize { key, .. }
@@ -238,6 +263,8 @@ impl Action {
             Self::CreateSourceObject(_) => "CreateSourceObject",
             Self::Publish { .. } => "Publish",
             Self::AssignSource { .. } => "AssignSource",
+            Self::BeginRefresh { .. } => "BeginRefresh",
+            Self::EndRefresh { .. } => "EndRefresh",
             Self::Unassign(_) => "Unassign",
             Self::ForgetNode { .. } => "ForgetNode",
             Self::DeletePoolVolume { .. } => "DeletePoolVolume",
@@ -273,6 +300,8 @@ impl Action {
             | Self::Publish { .. }
             | Self::AssignSource { .. }
             | Self::OrderCheckpoint { .. }
+            | Self::BeginRefresh { .. }
+            | Self::EndRefresh { .. }
             | Self::Unassign(_)
             | Self::ForgetNode { .. }
             | Self::DeletePoolVolume { .. }

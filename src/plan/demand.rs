@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::domain::{Access, ClaimRef, GiB, NodeName, ObjectKey, Reason, ReclaimPolicy, Uid, VolumeId, Zone};
 
 use super::observation::{Origin, VolumeSeen};
+use super::refresh::ContentSeen;
 use super::{dispatch, release};
 
 /// Everything that dispatch and release depend on.
@@ -70,6 +71,8 @@ pub struct Offer {
     pub namespaces: Vec<String>,
     /// What new volumes are filled from.
     pub origin: Option<Origin>,
+    /// What they have of the source then, of a pool that is live.
+    pub content: Option<ContentSeen>,
     /// Whether the pool is being deleted or paused, so that nothing new is made.
     pub is_closed: bool,
 }
@@ -119,6 +122,8 @@ pub enum DemandAction {
         size: GiB,
         /// What it is filled from.
         origin: Origin,
+        /// What it has of the source then.
+        content: Option<ContentSeen>,
         /// The claim.
         claim: ClaimRef,
         /// The node that shall attach it.
@@ -154,6 +159,15 @@ pub enum DemandAction {
         volume: ObjectKey,
         /// The version that was judged.
         resource_version: String,
+    },
+    /// End the refresh of a volume before its time, since a claim waits for it: it is unmounted and detached, then ready.
+    CutRefresh {
+        /// The volume.
+        volume: ObjectKey,
+        /// The version that was judged.
+        resource_version: String,
+        /// Which claim waits.
+        why: String,
     },
     /// Take the claim off a volume: it is ready again, or its deletion may go on.
     Free {

@@ -7,7 +7,7 @@ use crate::domain::{ClaimRef, ObjectKey, Phase, Reason, ReclaimPolicy, Role, Zon
 
 use super::demand::{ClaimSeen, DemandAction, DemandSeen, Offer};
 use super::observation::VolumeSeen;
-use super::writer;
+use super::{recall, writer};
 
 /// What this pass has already given away.
 #[derive(Default)]
@@ -70,6 +70,10 @@ fn serve(seen: &DemandSeen, claim: &ClaimSeen, taken: &mut Taken) -> Result<Opti
         taken.volumes.insert(volume.key.clone());
         return Ok(Some(reserve(volume, claim, offer)));
     }
+    if let Some(volume) = recall::best(seen, claim, pool_key, &zones, &taken.volumes) {
+        taken.volumes.insert(volume.key.clone());
+        return recall::take_back(volume, claim, offer).map(Some);
+    }
     make_or_wait(seen, claim, (pool_key, offer), &zones, taken).map(Some)
 }
 
@@ -103,7 +107,7 @@ pub(super) fn held_by<'a>(seen: &'a DemandSeen, claim: &ClaimSeen) -> Option<&'a
 }
 
 pub(super) fn hand_over(volume: &VolumeSeen, claim: &ClaimSeen, offer: &Offer) -> Result<DemandAction, Refusal> {
-    let is_usable = matches!(volume.phase, Some(Phase::Ready | Phase::Claimed)) && !volume.deleting;
+    let is_usable = matches!(volume.phase, Some(Phase::Ready | Phase::Refreshing | Phase::Claimed)) && !volume.deleting;
     match (&volume.recorded.volume, &volume.claim) {
         (Some(id), Some(held)) if is_usable => Ok(DemandAction::CreatePv {
             volume: volume.key.clone(),
@@ -139,16 +143,19 @@ fn zones_for(seen: &DemandSeen, claim: &ClaimSeen, pool_key: &ObjectKey, offer: 
 
 /// On that node already, then newest content, then lowest number.
 fn best<'a>(seen: &'a DemandSeen, claim: &ClaimSeen, pool: &ObjectKey, zones: &[Zone], taken: &Taken) -> Option<&'a VolumeSeen> {
-    let fits = |volume: &&VolumeSeen| {
-        let in_pool = belongs_to(volume, pool) && volume.role == Role::Copy;
-        let is_large_enough = volume.size >= claim.requested;
-        in_pool && is_large_enough && volume.is_claimable() && zones.contains(&volume.zone) && !taken.volumes.contains(&volume.key)
-    };
+    let fits = |volume: &&VolumeSeen| volume.is_claimable() && suits(volume, claim, pool, zones, &taken.volumes);
     let is_elsewhere = |volume: &VolumeSeen| match (&volume.node, &claim.selected_node) {
         (Some(side), Some(node)) => side.node != node.as_str(),
         _ => true,
     };
-    seen.volumes.iter().filter(fits).min_by_key(|volume| (is_elsewhere(volume), Reverse(volume.origin.generation), volume.slot))
+    let newest = |volume: &VolumeSeen| Reverse((volume.content_rank(), volume.origin.generation));
+    seen.volumes.iter().filter(fits).min_by_key(|volume| (is_elsewhere(volume), newest(volume), volume.slot))
+}
+
+/// Whether a claim could use a volume that nobody else has.
+pub(super) fn suits(volume: &VolumeSeen, claim: &ClaimSeen, pool: &ObjectKey, zones: &[Zone], taken: &BTreeSet<ObjectKey>) -> bool {
+    let in_pool = belongs_to(volume, pool) && volume.role == Role::Copy;
+    in_pool && volume.size >= claim.requested && zones.contains(&volume.zone) && !taken.contains(&volume.key)
 }
 
 pub(super) fn belongs_to(volume: &VolumeSeen, pool: &ObjectKey) -> bool {
@@ -159,7 +166,7 @@ fn claim_ref(claim: &ClaimSeen, offer: &Offer) -> ClaimRef {
     ClaimRef { namespace: claim.key.namespace.clone(), name: claim.key.name.clone(), uid: claim.uid.to_string(), access: offer.access }
 }
 
-fn reserve(volume: &VolumeSeen, claim: &ClaimSeen, offer: &Offer) -> DemandAction {
+pub(super) fn reserve(volume: &VolumeSeen, claim: &ClaimSeen, offer: &Offer) -> DemandAction {
     DemandAction::Reserve {
         volume: volume.key.clone(),
         resource_version: volume.resource_version.clone(),
@@ -197,6 +204,7 @@ fn make_or_wait(
         zone: zone.clone(),
         size,
         origin: origin.clone(),
+        content: offer.content.clone(),
         claim: claim_ref(claim, offer),
         node: claim.selected_node.clone(),
     })

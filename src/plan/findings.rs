@@ -2,13 +2,13 @@
 
 use crate::domain::Reason;
 
-use super::capacity::Zones;
-use super::live;
+use super::capacity::{ZoneCount, Zones};
 use super::observation::PoolSeen;
 use super::report::{Condition, Finding};
 use super::snapshots::Stock;
 use super::source::Judged;
 use super::volumes::Lives;
+use super::{live, refresh};
 
 /// All conditions; `Ready` last, since it repeats the first of the others that does not hold.
 pub(super) fn of(seen: &PoolSeen, lives: &Lives<'_>, source: &Judged, (stock, zones): (&Stock, &Zones)) -> Vec<Finding> {
@@ -73,11 +73,13 @@ fn of_filling(seen: &PoolSeen, zones: &Zones) -> Finding {
     if let Some(finding) = of_nodeless_zones(zones, Condition::PoolFilled, false) {
         return finding;
     }
-    let ready: u32 = zones.values().map(|zone| zone.ready).sum();
-    let outdated: u32 = zones.values().map(|zone| zone.outdated).sum();
+    let sum = |of: fn(&ZoneCount) -> u32| zones.values().map(of).sum::<u32>();
+    let (ready, outdated) = (sum(|zone| zone.ready), sum(|zone| zone.outdated));
+    let (behind, refreshing) = (sum(|zone| zone.behind), sum(|zone| zone.refreshing));
     let wanted = seen.pool.replicas;
-    let lacking = zones.values().any(|zone| zone.ready < zone.desired) || ready < wanted;
-    let surplus = zones.values().any(|zone| zone.ready + zone.filling > zone.desired);
+    // A volume that is being refreshed keeps the promise: a claim that finds no other gets it.
+    let lacking = zones.values().any(|zone| zone.stock() < zone.desired) || ready + refreshing < wanted;
+    let surplus = zones.values().any(|zone| zone.stock() + zone.filling > zone.desired);
     match (lacking, surplus) {
         (true, _) => Finding::new(Condition::PoolFilled, false, Reason::Filling, format!("{ready} of {wanted} volumes are ready")),
         (false, _) if outdated > 0 => {
@@ -88,6 +90,14 @@ fn of_filling(seen: &PoolSeen, zones: &Zones) -> Finding {
         }
         (false, true) => {
             Finding::new(Condition::PoolFilled, true, Reason::Shrinking, format!("{ready} volumes are ready, {wanted} are wanted"))
+        }
+        (false, false) if behind + refreshing > 0 => {
+            let obstacle = refresh::obstacle(seen, zones).map(|why| format!("; {why}")).unwrap_or_default();
+            let message = format!(
+                "{ready} of {wanted} volumes are ready and {refreshing} are being refreshed; {behind} more are further behind the source \
+                 than the pool allows, and are refreshed one at a time in each zone{obstacle}"
+            );
+            Finding::new(Condition::PoolFilled, true, Reason::Refreshing, message)
         }
         (false, false) => Finding::new(Condition::PoolFilled, true, Reason::AsWanted, format!("{ready} of {wanted} volumes are ready")),
     }
@@ -120,6 +130,10 @@ fn of_failures((seen, lives): (&PoolSeen, &Lives<'_>), source: &Judged, stock: &
         }
         if let Some((node, error)) = volume.node.as_ref().and_then(|side| Some((&side.node, side.error.as_ref()?))) {
             return degraded(Reason::AgentFailed, format!("{} on node {node}: {error}", volume.key.name));
+        }
+        let failed = volume.refresh.as_ref().filter(|last| last.failures > 0 && seen.pool.refresh.is_some());
+        if let Some(error) = failed.and_then(|last| last.error.as_ref()) {
+            return degraded(Reason::RefreshFailed, format!("{} was not refreshed, and is later: {error}", volume.key.name));
         }
     }
     Finding::new(Condition::Degraded, false, Reason::AsWanted, "nothing fails")

@@ -14,6 +14,8 @@ pub mod live;
 mod modification;
 pub mod observation;
 pub mod operations;
+mod recall;
+mod refresh;
 mod rehearsal;
 mod release;
 pub mod report;
@@ -37,6 +39,7 @@ pub use observation::{
     TemplateWanted, VolumeSeen,
 };
 pub use operations::{OperationAction, OperationsSeen, operations};
+pub use refresh::{ContentSeen, RefreshEnd, RefreshSeen, RefreshWanted};
 pub use rehearsal::{Rehearsal, rehearse};
 pub use release::pv_name;
 pub use report::{Condition, Finding, Report, VolumeReport};
@@ -53,7 +56,7 @@ pub struct Plan {
 }
 
 /// Decides the next step for one pool: deletion, source, snapshots, each volume's own life,
-/// capacity, the volume of the source, then changes in place.
+/// capacity, the volume of the source, what is refreshed, then changes in place.
 pub fn supply(seen: &PoolSeen, now: Timestamp) -> Plan {
     let mut actions = Vec::new();
     let lives = volumes::plan(seen, now, &mut actions);
@@ -64,8 +67,9 @@ pub fn supply(seen: &PoolSeen, now: Timestamp) -> Plan {
     }
     let source = source::judge(seen);
     let stock = snapshots::plan(seen, &source, &lives, now, &mut actions);
-    let zones = capacity::plan(seen, &source, &stock, &lives, &mut actions);
+    let zones = capacity::plan(seen, &source, &lives, (&stock, now), &mut actions);
     let source_volume = live::plan(seen, &source, &mut actions);
+    refresh::plan(seen, (&stock, &zones), &lives, now, &mut actions);
     modification::plan(seen, &source, &lives, now, &mut actions);
     let report = Report { source_volume, ..report::of(seen, now, lives, source, (stock, zones)) };
     if seen.pool.paused {

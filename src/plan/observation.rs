@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::live::{AgentSeen, PublishWanted, SourceObject, SyncSeen};
+use super::refresh::{ContentSeen, RefreshSeen, RefreshWanted};
 use crate::domain::cloud::Tags;
 use crate::domain::{
     ClaimRef, CloudSnapshot, CloudVolume, Encryption, GiB, InstanceId, ModificationState, NodeName, ObjectKey, Phase, Role, Schedule,
-    SnapshotId, Uid, VolumeId, VolumeSettings, Zone,
+    SnapshotId, SyncPosition, Uid, VolumeId, VolumeSettings, Zone,
 };
 
 /// Everything that the plan for one pool depends on.
@@ -84,6 +85,8 @@ pub struct PoolWanted {
     pub checkpoint_order: Option<(u64, Timestamp)>,
     /// How the source is published, of a pool that is live.
     pub live: Option<PublishWanted>,
+    /// How far its ready volumes may fall behind; none for a pool that is not live, or refreshes nothing.
+    pub refresh: Option<RefreshWanted>,
 }
 
 /// How volumes are made.
@@ -218,6 +221,10 @@ pub struct VolumeSeen {
     pub ordered: Option<String>,
     /// UID of the claim after which it was found, or made, as its source.
     pub restored_after: Option<String>,
+    /// What it was noted to have of its source; none: what its snapshot has.
+    pub content: Option<ContentSeen>,
+    /// Its last refresh, or the one that is under way.
+    pub refresh: Option<RefreshSeen>,
     /// The phase that was published last.
     pub phase: Option<Phase>,
     /// What we stored of EC2's answers.
@@ -294,13 +301,19 @@ impl VolumeSeen {
         self.node_name.is_none() && self.node.is_none()
     }
 
-    /// Whether a claim may have it now.
+    /// Whether a claim may have it now. What was published may be older than the order to refresh it, or than the end of that.
     pub fn is_claimable(&self) -> bool {
-        self.phase == Some(Phase::Ready) && self.claim.is_none() && !self.deleting && !self.retired
+        let is_at_rest = self.refresh.is_none() || self.is_off_nodes();
+        self.phase == Some(Phase::Ready) && is_at_rest && self.claim.is_none() && !self.deleting && !self.retired
     }
 }
 
 impl PoolSeen {
+    /// Where the source is, as the agent says that publishes it; none while nobody does.
+    pub(super) fn published_position(&self) -> Option<&SyncPosition> {
+        self.source_object.as_ref().filter(|_| self.pool.live.is_some())?.publishing()?.position.as_ref()
+    }
+
     /// Whether every zone that the user named lacks a node, so that nothing could ever use what is made.
     pub fn has_no_usable_zone(&self) -> bool {
         let wanted = &self.pool.zones;

@@ -5,13 +5,14 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::cloud::Tags;
 use crate::domain::tags::{TAG_CLUSTER, TAG_GENERATION, TAG_POOL_UID, TAG_VOLUME_UID};
 use crate::domain::{
-    CloudSnapshot, CloudVolume, GiB, ModificationState, NodeName, ObjectKey, Role, SnapshotId, SnapshotState, SyncState, Uid, VolumeId,
-    VolumeState,
+    CloudSnapshot, CloudVolume, GiB, ModificationState, NodeName, ObjectKey, Role, SnapshotId, SnapshotState, SyncPosition, SyncState, Uid,
+    VolumeId, VolumeState,
 };
 
 use super::action::{Action, NewVolume, VolumeRequest};
 use super::live::{CheckpointSeen, NewSource, SourceObject, SyncSeen};
 use super::observation::{Modification, NodeSide, Origin, PoolSeen, PoolWanted, Recorded, SourceSeen, VolumeSeen};
+use super::refresh::{ContentSeen, RefreshSeen};
 use super::report::Report;
 use super::supply;
 
@@ -98,6 +99,8 @@ impl Stage {
             Action::CreateSourceObject(new) => self.make_source_object(new),
             Action::Publish { publish, .. } => self.change_source(|object| object.publish = Some(publish.clone())),
             Action::AssignSource { node, .. } => self.change_source(|object| publish_on(object, node)),
+            Action::BeginRefresh { key, node, target, .. } => self.change(key, |volume| refresh_on(volume, node, target, clock)),
+            Action::EndRefresh { key, .. } => self.change(key, |volume| end_refresh(volume, clock)),
             Action::Unassign(key) => self.change(key, |volume| {
                 volume.node_name = None;
                 let_go(volume);
@@ -129,7 +132,7 @@ impl Stage {
     }
 
     fn make_source_object(&mut self, new: &NewSource) {
-        let first = NewVolume { slot: 0, attempt: 0, zone: new.zone.clone(), size: new.size, origin: Origin::none() };
+        let first = NewVolume { slot: 0, attempt: 0, zone: new.zone.clone(), size: new.size, origin: Origin::none(), content: None };
         let mut volume = blank(&self.seen.pool, "source", &first);
         volume.role = Role::Source;
         volume.recorded.volume = Some(new.volume.clone());
@@ -231,6 +234,8 @@ fn blank(pool: &PoolWanted, suffix: &str, new: &NewVolume) -> VolumeSeen {
         retired: false,
         ordered: None,
         restored_after: None,
+        content: new.content.clone(),
+        refresh: None,
         phase: None,
         recorded: Recorded::default(),
         cloud: None,
@@ -239,9 +244,29 @@ fn blank(pool: &PoolWanted, suffix: &str, new: &NewVolume) -> VolumeSeen {
     }
 }
 
+/// The node attaches and mounts it, and it receives all that the source has.
+fn refresh_on(volume: &mut VolumeSeen, node: &NodeName, target: &SyncPosition, clock: Timestamp) {
+    let sync = SyncSeen { state: SyncState::InSync, position: Some(target.clone()), ..SyncSeen::default() };
+    let failures = volume.refresh.as_ref().map_or(0, |last| last.failures);
+    let (node, target) = (node.clone(), target.clone());
+    volume.node_name = Some(node.clone());
+    volume.node = Some(NodeSide { node: node.to_string(), attached: true, mounted: true, sync: Some(sync), ..NodeSide::default() });
+    volume.refresh = Some(RefreshSeen { node, started: clock, target, failures, ended: None, error: None });
+}
+
+fn end_refresh(volume: &mut VolumeSeen, clock: Timestamp) {
+    let position = volume.node.as_ref().and_then(|side| side.sync.as_ref()?.position.clone());
+    volume.content = Some(ContentSeen { position, time: Some(clock) });
+    volume.node_name = None;
+    if let Some(refresh) = &mut volume.refresh {
+        (refresh.ended, refresh.failures) = (Some(clock), 0);
+    }
+    let_go(volume);
+}
+
 /// The node attaches, mounts and publishes it.
 fn publish_on(object: &mut SourceObject, node: &NodeName) {
-    let sync = SyncSeen { state: SyncState::Publishing, position: None, address: None, checkpoint: None, verified: None, error: None };
+    let sync = SyncSeen { state: SyncState::Publishing, ..SyncSeen::default() };
     object.volume.node_name = Some(node.clone());
     object.volume.node = Some(NodeSide { node: node.to_string(), attached: true, mounted: true, sync: Some(sync), ..NodeSide::default() });
 }

@@ -110,6 +110,10 @@ pub struct ZoneReport {
     pub desired: u32,
     /// Volumes that are.
     pub ready: u32,
+    /// Volumes that are being refreshed, and ready again in a moment.
+    pub refreshing: u32,
+    /// Ready volumes that must be refreshed.
+    pub behind: u32,
     /// Volumes that are being made.
     pub filling: u32,
     /// Volumes that a claim holds.
@@ -172,6 +176,8 @@ pub(super) fn of(seen: &PoolSeen, now: Timestamp, lives: Lives<'_>, source: Judg
     let zone_report = |count: super::capacity::ZoneCount| ZoneReport {
         desired: count.desired,
         ready: count.ready,
+        refreshing: count.refreshing,
+        behind: count.behind,
         filling: count.filling,
         claimed: count.claimed,
     };
@@ -192,9 +198,16 @@ fn by_key(lives: Lives<'_>) -> BTreeMap<ObjectKey, VolumeReport> {
 }
 
 fn moves(lives: &Lives<'_>) -> bool {
-    lives.iter().map(|life| &life.report).any(|life| {
-        let is_changing = life.modification.as_ref().is_some_and(Modification::is_under_way);
-        !matches!(life.phase, Phase::Ready | Phase::Claimed | Phase::Retained) || life.missing_since.is_some() || is_changing
+    lives.iter().any(|life| {
+        let report = &life.report;
+        let is_changing = report.modification.as_ref().is_some_and(Modification::is_under_way);
+        let is_settled = match report.phase {
+            Phase::Ready | Phase::Claimed | Phase::Retained => true,
+            // Until it is taken off its node it waits for its agent, not for EC2.
+            Phase::Refreshing => life.volume.node_name.is_some(),
+            _ => false,
+        };
+        !is_settled || report.missing_since.is_some() || is_changing
     })
 }
 

@@ -9,7 +9,7 @@ use crate::domain::{CloudVolume, NodeName, ObjectKey, Phase, VolumeState};
 use super::action::{Action, VolumeRequest};
 use super::observation::{PoolSeen, PoolWanted, VolumeSeen};
 use super::report::VolumeReport;
-use super::{VISIBILITY, age, deletion, safety};
+use super::{VISIBILITY, age, deletion, refresh, safety};
 
 /// How long a volume stays failed before its replacement is made, from the second failure in a row on: it doubles, so
 /// that a lasting cause is no hot loop, up to the longest. The first is replaced at once.
@@ -104,7 +104,9 @@ fn phase_of(volume: &VolumeSeen, cloud: &CloudVolume, observed: Timestamp) -> Ph
         () if volume.retired => Phase::Retained,
         () if volume.claim.is_some() && volume.node_name.is_none() && volume.node.is_some() => Phase::Releasing,
         () if volume.claim.is_some() => Phase::Claimed,
+        () if volume.is_refreshing() => Phase::Refreshing,
         () if volume.is_off_nodes() && cloud.is_free() => Phase::Ready,
+        () if refresh::is_returning(volume, observed) => Phase::Refreshing,
         () => Phase::Releasing,
     }
 }

@@ -36,7 +36,7 @@ async fn adopt<E: Ec2>(context: &Context<E>, action: &StrayAction) -> Result<boo
     let StrayAction::AdoptVolume { pool, pool_uid, slot, volume, zone, size, origin, retired } = action else { return Ok(false) };
     let owner = context.stores.pools.get(&ObjectRef::new(&pool.name).within(&pool.namespace));
     let Some(owner) = owner.filter(|owner| owner.uid().as_deref() == Some(pool_uid.as_str())) else { return Ok(false) };
-    let new = NewVolume { slot: *slot, attempt: 0, zone: zone.clone(), size: *size, origin: origin.clone() };
+    let new = NewVolume { slot: *slot, attempt: 0, zone: zone.clone(), size: *size, origin: origin.clone(), content: None };
     let mut object = pool_volume(&owner, &new);
     object.spec.retired = *retired;
     object.annotations_mut().insert(ANNOTATION_ADOPTS.to_owned(), volume.to_string());

@@ -18,11 +18,12 @@ use crate::api::keys::{
 use crate::api::{Role, VerifySpec};
 use crate::controller::context::{Context, Part};
 use crate::controller::error::Error;
+use crate::controller::refresh;
 use crate::controller::supply::pool_volume;
 use crate::controller::volume_write::edit_spec;
 use crate::domain::{Access, ClaimRef, GiB, NodeName, ObjectKey, Reason, VerifyLevel, VolumeId, Zone};
 use crate::k8s::write::{Outcome, delete_exactly, outcome};
-use crate::plan::{DemandAction, NewVolume, pv_name};
+use crate::plan::{DemandAction, NewVolume, RefreshEnd, pv_name};
 
 /// Carries out one effect.
 pub(super) async fn one<E>(context: &Context<E>, action: &DemandAction) -> Result<Outcome, Error> {
@@ -38,6 +39,9 @@ pub(super) async fn one<E>(context: &Context<E>, action: &DemandAction) -> Resul
         }
         DemandAction::Unassign { volume, resource_version } => {
             edit_spec(context, volume, Some(resource_version), |spec| spec.node_name = None).await
+        }
+        DemandAction::CutRefresh { volume, resource_version, why } => {
+            refresh::end(context, (volume, resource_version), &RefreshEnd::Stopped(why.clone())).await
         }
         DemandAction::Free { volume, resource_version, unless_pv, retire } => {
             free(context, volume, resource_version, unless_pv.as_deref(), *retire).await
@@ -77,6 +81,7 @@ pub(super) fn label(action: &DemandAction) -> (&'static str, String) {
         DemandAction::CreatePv { volume, .. } => ("CreatePv", volume.to_string()),
         DemandAction::Assign { volume, .. } => ("Assign", volume.to_string()),
         DemandAction::Unassign { volume, .. } => ("Unassign", volume.to_string()),
+        DemandAction::CutRefresh { volume, .. } => ("CutRefresh", volume.to_string()),
         DemandAction::Free { volume, .. } => ("Free", volume.to_string()),
         DemandAction::Restore { volume, .. } => ("Restore", volume.to_string()),
         DemandAction::Restored { volume, .. } => ("Restored", volume.to_string()),
@@ -98,6 +103,8 @@ async fn reserve<E>(
     let outcome = edit_spec(context, volume, Some(judged), |spec| {
         spec.claim_ref = Some(claim.clone());
         spec.node_name = node.map(ToString::to_string);
+        // The claim has it now, and its agent keeps it in step for that.
+        spec.refresh = None;
     })
     .await?;
     if outcome == Outcome::Done {
@@ -113,14 +120,14 @@ async fn reserve<E>(
 }
 
 async fn create_for_claim<E>(context: &Context<E>, action: &DemandAction) -> Result<Outcome, Error> {
-    let DemandAction::CreateForClaim { pool, pool_uid, slot, zone, size, origin, claim, node } = action else {
+    let DemandAction::CreateForClaim { pool, pool_uid, slot, zone, size, origin, content, claim, node } = action else {
         return Ok(Outcome::Stale);
     };
     let owner = context.stores.pools.get(&ObjectRef::new(&pool.name).within(&pool.namespace));
     let Some(owner) = owner.filter(|owner| owner.uid().as_deref() == Some(pool_uid.as_str())) else {
         return Ok(Outcome::Stale);
     };
-    let new = NewVolume { slot: *slot, attempt: 0, zone: zone.clone(), size: *size, origin: origin.clone() };
+    let new = NewVolume { slot: *slot, attempt: 0, zone: zone.clone(), size: *size, origin: origin.clone(), content: content.clone() };
     let mut volume = pool_volume(&owner, &new);
     volume.spec.claim_ref = Some(claim.clone());
     volume.spec.node_name = node.as_ref().map(ToString::to_string);

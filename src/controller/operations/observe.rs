@@ -127,11 +127,12 @@ fn copy(volume: &PoolVolume) -> CopySeen {
     let status = volume.status.as_ref();
     let side = status.and_then(|status| status.node.as_ref());
     let sync = side.and_then(|side| side.sync.as_ref()).map(sync_seen);
-    let is_failed = status.and_then(|status| status.phase) == Some(Phase::Failed);
+    // One that is being refreshed is seen by no pod, and has what was done when it is claimed.
+    let is_out_of_use = matches!(status.and_then(|status| status.phase), Some(Phase::Failed | Phase::Refreshing));
     CopySeen {
         key: key_of(volume),
         resource_version: volume.resource_version().unwrap_or_default(),
-        is_of_use: !volume.spec.retired && !is_failed && volume.metadata.deletion_timestamp.is_none(),
+        is_of_use: !volume.spec.retired && !is_out_of_use && volume.metadata.deletion_timestamp.is_none(),
         mounted_on: side.filter(|side| side.mounted).map(|side| NodeName::new(side.name.as_str())),
         position: sync.as_ref().and_then(|sync| sync.position.clone()),
         error: sync.as_ref().and_then(|sync| sync.error.clone()).or_else(|| side.and_then(|side| side.error.clone())),

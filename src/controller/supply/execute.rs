@@ -16,6 +16,8 @@ use crate::controller::backoff::Backoff;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::parse;
+use crate::controller::parse_sync::content_noted;
+use crate::controller::refresh;
 use crate::controller::volume_write::{edit_spec, note_cloud, store_cloud};
 use crate::domain::cloud::Tags;
 use crate::domain::tags::{TAG_CLUSTER, TAG_GENERATION, TAG_NAME, TAG_POOL, TAG_POOL_UID, TAG_VOLUME_UID};
@@ -108,6 +110,10 @@ async fn one<E: Ec2>(context: &Context<E>, pool: &VolumePool, seen: &PoolSeen, a
         Action::CreateSourceObject(new) => source_object::create(context, pool, new).await,
         Action::Publish { key, resource_version, publish } => source_object::publish(context, key, resource_version, publish).await,
         Action::AssignSource { key, resource_version, node } => source_object::assign(context, pool, key, resource_version, node).await,
+        Action::BeginRefresh { key, resource_version, node, target } => {
+            refresh::begin(context, (key, resource_version), node, target).await
+        }
+        Action::EndRefresh { key, resource_version, end } => refresh::end(context, (key, resource_version), end).await,
         Action::Unassign(key) => edit_spec(context, key, None, |spec| spec.node_name = None).await,
         Action::ForgetNode { key, resource_version } => forget_node_side(context, key, resource_version).await,
         Action::DeletePoolVolume { key, uid, resource_version } => {
@@ -224,6 +230,8 @@ pub(in crate::controller) fn pool_volume(pool: &VolumePool, new: &NewVolume) -> 
             claim_ref: None,
             restored_after: None,
             retired: false,
+            content: new.content.as_ref().map(content_noted),
+            refresh: None,
         },
         status: None,
     }
@@ -253,6 +261,8 @@ fn object_of(action: &Action, seen: &PoolSeen) -> String {
         | Action::Publish { key, .. }
         | Action::AssignSource { key, .. }
         | Action::OrderCheckpoint { key, .. }
+        | Action::BeginRefresh { key, .. }
+        | Action::EndRefresh { key, .. }
         | Action::ModifyVolume { key, .. }
         | Action::TagVolume { key, .. }
         | Action::RecordSize { key, .. }

@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn a_large_pool_gets_its_objects_in_parts_and_everything_else_at_once() {
         let origin = plan::Origin { snapshot: "snap-1".into(), generation: 1 };
-        let new = |slot| plan::NewVolume { slot, attempt: 0, zone: "a".into(), size: GiB(1), origin: origin.clone() };
+        let new = |slot| plan::NewVolume { slot, attempt: 0, zone: "a".into(), size: GiB(1), origin: origin.clone(), content: None };
         let mut actions: Vec<plan::Action> = (0..1000).map(new).map(plan::Action::CreatePoolVolume).collect();
         let last = plan::Action::Unassign(ObjectKey::new("shop", "web-0"));
         actions.push(last.clone());

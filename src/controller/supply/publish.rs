@@ -289,6 +289,8 @@ pub(super) fn measure<E: Ec2>(context: &Context<E>, seen: &PoolSeen, report: &Re
         let states = [
             ("desired", counts.desired),
             ("ready", counts.ready),
+            ("refreshing", counts.refreshing),
+            ("behind", counts.behind),
             ("filling", counts.filling),
             ("claimed", counts.claimed),
             ("stale", stale),

@@ -27,7 +27,7 @@ pub(super) async fn create<E: Ec2>(context: &Context<E>, pool: &VolumePool, new:
 }
 
 fn source_object(pool: &VolumePool, new: &NewSource) -> PoolVolume {
-    let first = NewVolume { slot: 0, attempt: 0, zone: new.zone.clone(), size: new.size, origin: Origin::none() };
+    let first = NewVolume { slot: 0, attempt: 0, zone: new.zone.clone(), size: new.size, origin: Origin::none(), content: None };
     let mut volume = pool_volume(pool, &first);
     let labels = volume.metadata.labels.take().unwrap_or_default();
     let role = (LABEL_ROLE.to_owned(), ROLE_SOURCE.to_owned());

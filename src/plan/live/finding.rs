@@ -1,6 +1,6 @@
 //! The condition `InSync`: is the source published, and do all mounted volumes follow it?
 
-use crate::domain::{Reason, SyncState};
+use crate::domain::{Phase, Reason, SyncState};
 
 use super::super::observation::{NodeSide, PoolSeen};
 use super::super::report::{Condition, Finding};
@@ -77,9 +77,11 @@ fn without_node(seen: &PoolSeen, object: &SourceObject, name: &str) -> (Reason, 
     (Reason::SourceStarting, format!("{name} is about to be given to a node"))
 }
 
-/// Whether all mounted volumes follow, and how that is told. No figure in it changes with the content.
+/// Whether all mounted volumes follow, and how that is told. No figure in it changes with the content. One that is being refreshed
+/// is behind by its nature, and no pod sees it.
 fn of_copies(lives: &Lives<'_>) -> (bool, (Reason, String)) {
-    let mounted = || lives.iter().filter_map(|life| Some((life.volume, life.volume.node.as_ref().filter(|side| side.mounted)?)));
+    let of_use = || lives.iter().filter(|life| life.phase() != Phase::Refreshing);
+    let mounted = || of_use().filter_map(|life| Some((life.volume, life.volume.node.as_ref().filter(|side| side.mounted)?)));
     let state = |side: &NodeSide| side.sync.as_ref().map(|sync| sync.state);
     let broken = mounted().find(|(_, side)| state(side) == Some(SyncState::Failed));
     if let Some((volume, side)) = broken {

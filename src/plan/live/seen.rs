@@ -32,6 +32,15 @@ pub struct SourceObject {
     pub requested_by: Option<NodeName>,
 }
 
+impl SourceObject {
+    /// What the agent says that shall publish it, once it does.
+    pub(in super::super) fn publishing(&self) -> Option<&SyncSeen> {
+        let side =
+            self.volume.node.as_ref().filter(|side| Some(side.node.as_str()) == self.volume.node_name.as_ref().map(NodeName::as_str));
+        side?.sync.as_ref().filter(|sync| sync.state == SyncState::Publishing)
+    }
+}
+
 /// An agent, as far as it matters to a source.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AgentSeen {
@@ -46,7 +55,7 @@ pub struct AgentSeen {
 }
 
 /// How far a volume is with its source, as its agent reports.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct SyncSeen {
     /// What it is doing.
     pub state: SyncState,

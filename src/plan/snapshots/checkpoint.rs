@@ -7,7 +7,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::tags::TAG_POSITION;
-use crate::domain::{CloudSnapshot, NodeName, SnapshotState, SyncPosition, SyncState};
+use crate::domain::{CloudSnapshot, SnapshotState, SyncPosition};
 
 use super::super::action::{Action, SnapshotContent};
 use super::super::age;
@@ -35,7 +35,7 @@ pub(super) fn before(seen: &PoolSeen, now: Timestamp) -> Before {
     let Some(object) = seen.source_object.as_ref().filter(|_| seen.pool.live.is_some()) else {
         return Before::Take(SnapshotContent::Unknown);
     };
-    let Some(sync) = publishing(object) else { return crash(seen, "nobody publishes the source") };
+    let Some(sync) = object.publishing() else { return crash(seen, "nobody publishes the source") };
     let Some((number, ordered)) = current_order(seen, now) else {
         return if seen.pool.paused { Before::Wait } else { order(object, next_number(seen, object, sync)) };
     };
@@ -61,7 +61,7 @@ pub(super) fn unchanged_until(seen: &PoolSeen) -> Option<Timestamp> {
         return None;
     }
     let (number, ordered) = seen.pool.checkpoint_order.filter(|_| seen.pool.live.is_some() && seen.pool.snapshots.skip_unchanged)?;
-    let answer = publishing(seen.source_object.as_ref()?)?.checkpoint.as_ref().filter(|answer| answer.number == number)?;
+    let answer = seen.source_object.as_ref()?.publishing()?.checkpoint.as_ref().filter(|answer| answer.number == number)?;
     let is_same = answer.position.is_some() && answer.position == newest(seen).and_then(position_of);
     is_same.then_some(ordered)
 }
@@ -69,13 +69,6 @@ pub(super) fn unchanged_until(seen: &PoolSeen) -> Option<Timestamp> {
 /// The position that a snapshot holds at least; none when it was not known, or the tag was changed by hand.
 pub fn position_of(snapshot: &CloudSnapshot) -> Option<SyncPosition> {
     snapshot.tags.get(TAG_POSITION).and_then(|text| SyncPosition::parse(text))
-}
-
-/// What the agent says that shall publish the source, once it does.
-fn publishing(object: &SourceObject) -> Option<&SyncSeen> {
-    let side =
-        object.volume.node.as_ref().filter(|side| Some(side.node.as_str()) == object.volume.node_name.as_ref().map(NodeName::as_str));
-    side?.sync.as_ref().filter(|sync| sync.state == SyncState::Publishing)
 }
 
 fn newest(seen: &PoolSeen) -> Option<&CloudSnapshot> {

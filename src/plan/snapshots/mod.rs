@@ -7,7 +7,7 @@ mod retention;
 use jiff::Timestamp;
 
 use crate::domain::tags::TAG_GENERATION;
-use crate::domain::{CloudSnapshot, SnapshotState};
+use crate::domain::{CloudSnapshot, SnapshotState, SyncPosition};
 
 use super::action::Action;
 use super::observation::{Origin, PoolSeen, Source, SourceSeen};
@@ -23,6 +23,10 @@ pub use checkpoint::position_of;
 pub(super) struct Stock {
     /// The newest completed snapshot.
     pub newest: Option<Origin>,
+    /// The position that it holds at least, if that is known.
+    pub newest_position: Option<SyncPosition>,
+    /// When it was started.
+    pub newest_started: Option<Timestamp>,
     /// Percent of the newest snapshot that is being stored, when there is one.
     pub pending_percent: Option<u8>,
     /// How many snapshots failed since the last that did not.
@@ -77,6 +81,8 @@ fn stock(seen: &PoolSeen) -> Stock {
     let completed = best_in(seen, SnapshotState::Completed);
     Stock {
         newest: completed.map(|snapshot| Origin { snapshot: snapshot.id.clone(), generation: generation_of(snapshot) }),
+        newest_position: completed.and_then(position_of),
+        newest_started: completed.and_then(|snapshot| snapshot.started),
         pending_percent: best_in(seen, SnapshotState::Pending).map(|snapshot| snapshot.progress_percent),
         failures: failures(seen),
         next: None,

@@ -23,7 +23,7 @@ pub(super) fn deletions(seen: &PoolSeen, lives: &Lives<'_>, now: Timestamp) -> V
 
 /// The newest completed snapshot, and those that a volume is still being filled from.
 fn needed(seen: &PoolSeen, lives: &Lives<'_>) -> BTreeSet<SnapshotId> {
-    let is_filled = |phase| matches!(phase, Phase::Ready | Phase::Claimed | Phase::Releasing | Phase::Retained);
+    let is_filled = |phase| matches!(phase, Phase::Ready | Phase::Refreshing | Phase::Claimed | Phase::Releasing | Phase::Retained);
     let unfilled = lives.iter().filter(|life| !is_filled(life.phase()) && !life.volume.deleting);
     let newest = best_in(seen, SnapshotState::Completed).map(|snapshot| snapshot.id.clone());
     unfilled.map(|life| life.volume.origin.snapshot.clone()).chain(newest).collect()

@@ -138,6 +138,7 @@ fn a_volume_made_for_a_claim_is_complete() {
         zone: "b".into(),
         size: GiB(10),
         origin: crate::plan::Origin { snapshot: "snap-2".into(), generation: 2 },
+        content: None,
         claim: claim_ref("cart"),
         node: Some("node-b".into()),
     };

@@ -40,11 +40,11 @@ pub(super) fn source_object() -> SourceObject {
 }
 
 pub(super) fn sync(state: SyncState) -> SyncSeen {
-    SyncSeen { state, position: None, address: None, checkpoint: None, verified: None, error: None }
+    SyncSeen { state, ..SyncSeen::default() }
 }
 
 /// The same pool with that object, joined with what EC2 shows, after a change.
-fn with_object(change: impl FnOnce(&mut SourceObject)) -> PoolBuild {
+pub(super) fn with_object(change: impl FnOnce(&mut SourceObject)) -> PoolBuild {
     live_pool().but(|seen| {
         let mut object = source_object();
         if let SourceSeen::Volume(cloud) = &seen.source {
@@ -56,7 +56,7 @@ fn with_object(change: impl FnOnce(&mut SourceObject)) -> PoolBuild {
 }
 
 /// An agent has it, in a state.
-fn on(node: &str, state: SyncState) -> impl FnOnce(&mut SourceObject) {
+pub(super) fn on(node: &str, state: SyncState) -> impl FnOnce(&mut SourceObject) {
     move |object| {
         object.volume.node_name = Some(node.into());
         object.volume.node =

@@ -12,7 +12,8 @@ use super::build::{CLUSTER, NOW, POOL_UID, VolumeBuild, at, pool, volume};
 use super::worlds::{any_demand, any_world};
 
 fn find<'a>(seen: &'a PoolSeen, key: &ObjectKey) -> &'a VolumeSeen {
-    seen.volumes.iter().find(|volume| volume.key == *key).unwrap()
+    let source = seen.source_object.iter().map(|object| &object.volume);
+    seen.volumes.iter().chain(source).find(|volume| volume.key == *key).unwrap()
 }
 
 fn demand_subject(action: &DemandAction) -> Option<&ObjectKey> {
@@ -20,6 +21,7 @@ fn demand_subject(action: &DemandAction) -> Option<&ObjectKey> {
         DemandAction::Reserve { volume, .. }
         | DemandAction::Assign { volume, .. }
         | DemandAction::Unassign { volume, .. }
+        | DemandAction::CutRefresh { volume, .. }
         | DemandAction::Free { volume, .. }
         | DemandAction::Restore { volume, .. }
         | DemandAction::Restored { volume, .. }
@@ -172,6 +174,26 @@ proptest! {
     }
 
     #[test]
+    fn any_refresh_is_of_a_free_volume_and_one_a_zone(seen in any_world()) {
+        let plan = supply(&seen, at(NOW));
+        let mut zones = BTreeSet::new();
+        for action in &plan.actions {
+            match action {
+                Action::BeginRefresh { key, node, .. } => {
+                    let (volume, counts) = (find(&seen, key), &plan.report.zones[&find(&seen, key).zone]);
+                    prop_assert!(volume.claim.is_none() && volume.is_off_nodes() && !volume.deleting && !volume.retired);
+                    prop_assert_eq!(plan.report.volumes[key].phase, Phase::Ready);
+                    prop_assert!(zones.insert(volume.zone.clone()), "two in {}", volume.zone);
+                    prop_assert!(counts.ready >= counts.desired && counts.refreshing == 0, "{:?}", counts);
+                    prop_assert!(!seen.pool.paused && !seen.pool.deleting && seen.nodes.contains(node));
+                }
+                Action::EndRefresh { key, .. } => prop_assert!(find(&seen, key).is_refreshing()),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
     fn a_claim_gets_one_free_filled_volume_of_its_pool(seen in any_demand()) {
         let actions = demand(&seen);
         let subjects: Vec<&ObjectKey> = actions.iter().filter_map(demand_subject).collect();
@@ -179,9 +201,12 @@ proptest! {
         let mut served = BTreeSet::new();
         for action in &actions {
             match action {
-                DemandAction::Reserve { volume: key, claim, .. } => {
+                DemandAction::Reserve { volume: key, claim, node, .. } => {
                     let volume = seen.volumes.iter().find(|volume| volume.key == *key).unwrap();
-                    prop_assert!(volume.is_claimable() && volume.claim.is_none());
+                    prop_assert!(volume.claim.is_none() && !volume.deleting && !volume.retired);
+                    // What is on a node to be refreshed is claimed there and nowhere else.
+                    let is_at_hand = volume.is_refreshing() && volume.node_name == *node && node.is_some();
+                    prop_assert!(volume.is_claimable() || is_at_hand, "{:?}", volume);
                     prop_assert!(served.insert(claim.uid.clone()));
                     prop_assert!(seen.volumes.iter().all(|other| other.claim.as_ref().is_none_or(|held| held.uid != claim.uid)));
                 }

@@ -54,6 +54,7 @@ fn from_supply() -> Vec<(Reason, Plan)> {
     ]
     .into_iter()
     .chain(super::live::reasons())
+    .chain(super::refresh::reasons())
     .collect()
 }
 
@@ -81,7 +82,10 @@ const OF_OPERATIONS: [Reason; 7] = [
 ];
 
 /// Reasons of events that only the execution of an action gives.
-const OF_EXECUTION: [Reason; 14] = [
+const OF_EXECUTION: [Reason; 17] = [
+    Reason::RefreshStarted,
+    Reason::Refreshed,
+    Reason::RefreshStopped,
     Reason::NotRecycled,
     Reason::SourceAssigned,
     Reason::Ec2Unreadable,

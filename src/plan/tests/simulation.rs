@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use crate::domain::{GiB, ObjectKey, Phase, Schedule, VolumeState};
-use crate::plan::{Action, DemandAction, PoolSeen, PvSeen, Recorded, VolumeSeen, demand, generation_of, pv_name, supply};
+use crate::plan::{Action, DemandAction, PoolSeen, PvSeen, Recorded, RefreshEnd, VolumeSeen, demand, generation_of, pv_name, supply};
 
 use super::build::{NAMESPACE, at};
 use super::simulation_events::{Event, event};
@@ -23,7 +23,7 @@ fn nth<K: Clone, V>(map: &BTreeMap<K, V>, index: usize) -> Option<K> {
 }
 
 impl Life {
-    fn happen(&mut self, event: &Event) {
+    pub(super) fn happen(&mut self, event: &Event) {
         match event {
             Event::Scale(replicas) => self.pool.pool.replicas = *replicas,
             Event::Claim(number) => self.claim(*number),
@@ -55,6 +55,7 @@ impl Life {
         let seen = self.observe_demand();
         self.apply_demand(&demand(&seen));
         self.check();
+        self.check_refreshes();
     }
 
     fn stale_pass(&mut self) {
@@ -62,7 +63,9 @@ impl Life {
         self.pass();
         self.tick();
         if !self.is_pool_gone && supplied.pool == self.pool.pool {
+            self.is_late = true;
             self.supply_pass(&supplied);
+            self.is_late = false;
         }
         // Two dispatchers at once could give one claim two volumes, since a claim carries no version to compare with.
         // The leader lease rules them out; everything else is safe to do late.
@@ -78,6 +81,7 @@ impl Life {
             return;
         }
         let plan = supply(seen, at(self.now));
+        self.last_zones.clone_from(&plan.report.zones);
         for action in &plan.actions {
             self.apply(seen, action);
         }
@@ -110,14 +114,15 @@ impl Life {
         match action {
             Action::AddPoolFinalizer => self.pool.pool.has_finalizer = true,
             Action::RemovePoolFinalizer => self.is_pool_gone = true,
-            Action::CreateSnapshot { generation, .. } => {
+            Action::CreateSnapshot { generation, content, .. } => {
                 self.pool.pool.snapshot_intent = Some((*generation, at(self.now)));
-                self.create_snapshot(*generation);
+                self.create_snapshot(*generation, content);
             }
             Action::DeleteSnapshot(proof) => self.snapshots.retain(|snapshot| snapshot.id != *proof.id()),
             Action::CreatePoolVolume(new) => self.create_object(new.slot, |object| {
                 (object.zone, object.origin) = (new.zone.clone(), new.origin.clone());
                 (object.size, object.attempt, object.encryption) = (new.size, new.attempt, seen.pool.template.encryption.clone());
+                object.content.clone_from(&new.content);
             }),
             Action::ModifyVolume { key, volume, change } => {
                 if self.unchanged(seen, key).is_some() {
@@ -142,9 +147,16 @@ impl Life {
                 }
                 self.write(object);
             }
-            // No pool of this world is live.
-            Action::CreateSourceObject(_) | Action::Publish { .. } | Action::AssignSource { .. } | Action::OrderCheckpoint { .. } => {
-                unreachable!("{action:?}")
+            // The source of a live world is published from the beginning.
+            Action::CreateSourceObject(_) | Action::Publish { .. } | Action::AssignSource { .. } => unreachable!("{action:?}"),
+            Action::OrderCheckpoint { number, .. } => self.make_checkpoint(*number),
+            Action::BeginRefresh { key, resource_version, node, target } => {
+                let Some(object) = self.at_version(key, resource_version) else { return };
+                self.begin_refresh(object, node, target);
+            }
+            Action::EndRefresh { key, resource_version, end } => {
+                let Some(object) = self.at_version(key, resource_version) else { return };
+                self.end_refresh(object, end);
             }
             Action::Unassign(key) => {
                 let Some(object) = self.unchanged(seen, key) else { return };
@@ -182,9 +194,9 @@ impl Life {
         for action in actions {
             self.apply_to_object(action);
             match action {
-                DemandAction::CreateForClaim { slot, zone, origin, claim, node, .. } => {
+                DemandAction::CreateForClaim { slot, zone, origin, content, claim, node, .. } => {
                     self.create_object(*slot, |object| {
-                        (object.zone, object.origin) = (zone.clone(), origin.clone());
+                        (object.zone, object.origin, object.content) = (zone.clone(), origin.clone(), content.clone());
                         (object.claim, object.node_name) = (Some(claim.clone()), node.clone());
                     });
                 }
@@ -215,7 +227,12 @@ impl Life {
         match action {
             DemandAction::Reserve { volume, resource_version, claim, node } => {
                 let Some(object) = self.at_version(volume, resource_version) else { return };
-                self.write(VolumeSeen { claim: Some(claim.clone()), node_name: node.clone(), ..object });
+                assert!(object.is_off_nodes() || object.node_name == *node, "{object:?} is still on a node");
+                self.write(VolumeSeen { claim: Some(claim.clone()), node_name: node.clone(), refresh: None, ..object });
+            }
+            DemandAction::CutRefresh { volume, resource_version, why } => {
+                let Some(object) = self.at_version(volume, resource_version) else { return };
+                self.end_refresh(object, &RefreshEnd::Stopped(why.clone()));
             }
             DemandAction::Assign { volume, resource_version, node } => {
                 if let Some(object) = self.at_version(volume, resource_version) {
@@ -247,7 +264,7 @@ impl Life {
     }
 
     /// Nothing fails any more, and enough time passes for every rest, every lagging read and every change in place.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         self.pool.pool.paused = false;
         self.pool.pool.snapshots.schedule = Ok(None);
         (self.failing_volumes, self.failing_snapshots, self.lagging_reads) = (0, 0, 0);

@@ -1,19 +1,22 @@
 //! EC2, the API server, the agents and the pods as plain structs, with a clock that only [`Life::pass`] moves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::tags::{TAG_CLUSTER, TAG_GENERATION, TAG_POOL_UID, TAG_VOLUME_UID};
+use crate::domain::tags::{TAG_CLUSTER, TAG_GENERATION, TAG_POOL_UID, TAG_POSITION, TAG_VOLUME_UID};
 use crate::domain::{
     AttachmentState, CloudSnapshot, CloudVolume, ModificationState, NodeName, ObjectKey, Phase, SnapshotId, SnapshotState, Uid, VolumeId,
-    VolumeState,
+    VolumeState, Zone,
 };
 use crate::plan::{
-    ClaimSeen, DemandSeen, Modification, NodeSide, Plan, PoolSeen, PvSeen, Recorded, SourceLoad, SourceSeen, VolumeChange, VolumeRequest,
-    VolumeSeen,
+    ClaimSeen, ContentSeen, DemandSeen, Modification, NodeSide, Plan, PoolSeen, PvSeen, Recorded, SnapshotContent, SourceLoad, SourceSeen,
+    VolumeChange, VolumeRequest, VolumeSeen, position_of,
 };
+
+use crate::plan::report::ZoneReport;
 
 use super::build::{CLUSTER, POOL_UID, at, attachment, pool, snapshot_in, source_volume, volume};
 use super::demand_build::{claim_on, demand_on_web};
+use super::refresh_life::{follow, note_content};
 
 /// Seconds between two passes: several fit into `VISIBILITY`.
 const TICK: i64 = 10;
@@ -41,12 +44,22 @@ pub(super) struct Life {
     pub(super) claims: BTreeMap<String, ClaimSeen>,
     pub(super) pvs: BTreeMap<String, PvSeen>,
     pub(super) last_plan: Option<Plan>,
+    /// What each zone shall have and has, by the plan that is being carried out.
+    pub(super) last_zones: BTreeMap<Zone, ZoneReport>,
+    /// Whether that plan was made on what was seen before the last pass.
+    pub(super) is_late: bool,
     /// How many of the next volumes and snapshots fail.
     pub(super) failing_volumes: u32,
     pub(super) failing_snapshots: u32,
     /// How many of the next answers of EC2 list nothing that was made in the last tick or two.
     pub(super) lagging_reads: u32,
     pub(super) snapshots_taken: u32,
+    /// Nodes that are gone, with their agents.
+    pub(super) dead: BTreeSet<NodeName>,
+    /// Refreshes that the last pass left although they were too late.
+    pub(super) late_refreshes: BTreeSet<ObjectKey>,
+    /// How many of the next passes agents do nothing in.
+    pub(super) slow_agents: u32,
     versions: u64,
     ids: u64,
 }
@@ -66,10 +79,15 @@ impl Life {
             claims: BTreeMap::new(),
             pvs: BTreeMap::new(),
             last_plan: None,
+            last_zones: BTreeMap::new(),
+            is_late: false,
             failing_volumes: 0,
             failing_snapshots: 0,
             lagging_reads: 0,
             snapshots_taken: 0,
+            dead: BTreeSet::new(),
+            late_refreshes: BTreeSet::new(),
+            slow_agents: 0,
             versions: 0,
             ids: 0,
         }
@@ -81,6 +99,10 @@ impl Life {
         self.ec2_moves();
         self.kubernetes_moves();
         let keys: Vec<ObjectKey> = self.objects.keys().cloned().collect();
+        if self.slow_agents > 0 {
+            self.slow_agents -= 1;
+            return;
+        }
         for key in &keys {
             self.agent_moves(key);
         }
@@ -115,11 +137,25 @@ impl Life {
     /// The agent attaches what is assigned, publishes it to the pod of a live bound claim, and lets go of the rest.
     fn agent_moves(&mut self, key: &ObjectKey) {
         let mut object = self.objects[key].clone();
+        let agent = object.node.as_ref().map(|side| NodeName::new(side.node.as_str())).or_else(|| object.node_name.clone());
+        if agent.is_some_and(|agent| self.dead.contains(&agent)) {
+            return;
+        }
+        let newest = self.source_position();
         let claim = object.claim.as_ref().map(|claim| claim.uid.clone());
         let has_pod = claim.is_some_and(|uid| self.claims.contains_key(&uid) && self.pvs.contains_key(&uid));
         let ebs = object.recorded.volume.as_ref().and_then(|id| self.ebs.get_mut(id));
         match (object.node_name.clone(), &mut object.node) {
-            (Some(_), Some(side)) => side.published = u32::from(has_pod),
+            (Some(_), Some(side)) => {
+                side.published = u32::from(has_pod);
+                if let Some(ebs) = ebs.filter(|ebs| ebs.cloud.is_free()) {
+                    // Its instance had ended.
+                    (ebs.cloud.state, ebs.cloud.attachments) = (VolumeState::InUse, vec![attachment()]);
+                }
+                if let Some(newest) = newest {
+                    follow(side, newest);
+                }
+            }
             (Some(node), None) => {
                 let Some(ebs) = ebs.filter(|ebs| ebs.cloud.is_free()) else { return };
                 ebs.cloud.state = VolumeState::InUse;
@@ -130,7 +166,7 @@ impl Life {
             (None, Some(_)) => {
                 if let Some(ebs) = ebs {
                     ebs.cloud.state = VolumeState::Available;
-                    ebs.cloud.attachments[0].state = AttachmentState::Detached;
+                    ebs.cloud.attachments.iter_mut().for_each(|attachment| attachment.state = AttachmentState::Detached);
                 }
                 object.node = None;
             }
@@ -141,8 +177,12 @@ impl Life {
 
     /// Stores an object under a new version when it differs from what is stored.
     pub(super) fn write(&mut self, mut object: VolumeSeen) {
-        if self.objects.get(&object.key) == Some(&object) {
+        let before = self.objects.get(&object.key);
+        if before == Some(&object) {
             return;
+        }
+        if before.is_some_and(|before| before.node_name.is_some() && before.node_name != object.node_name) {
+            note_content(&mut object, at(self.now));
         }
         self.versions += 1;
         object.resource_version = self.versions.to_string();
@@ -174,6 +214,7 @@ impl Life {
             source_load: SourceLoad { unfinished: u32::try_from(unfinished).unwrap(), last_started },
             snapshots: self.snapshots.iter().filter(|snapshot| is_listed(made(snapshot))).cloned().collect(),
             volumes: self.objects.values().map(join).collect(),
+            nodes: self.pool.nodes.difference(&self.dead).cloned().collect(),
             ..self.pool.clone()
         }
     }
@@ -183,12 +224,15 @@ impl Life {
         let is_bound = |claim: &&ClaimSeen| self.pvs.contains_key(claim.uid.as_str());
         let waiting: Vec<ClaimSeen> = self.claims.values().filter(|claim| !is_bound(claim)).cloned().collect();
         let newest = self.last_plan.as_ref().and_then(|plan| plan.report.newest.clone());
+        let snapshot = self.snapshots.iter().find(|snapshot| newest.as_ref().is_some_and(|newest| newest.snapshot == snapshot.id));
+        let content = snapshot.map(|snapshot| ContentSeen { position: position_of(snapshot), time: snapshot.started });
         let built = demand_on_web().claims(waiting).offer(|offer| {
-            offer.origin = newest;
+            (offer.origin, offer.content) = (newest, content.filter(|_| self.pool.pool.live.is_some()));
             offer.is_closed = self.pool.pool.paused || self.pool.pool.deleting;
         });
         built
             .but(|seen| {
+                seen.now = at(self.now);
                 seen.live_claims = self.claims.keys().cloned().collect();
                 seen.volumes = self.objects.values().cloned().collect();
                 seen.pvs = self.pvs.values().cloned().collect();
@@ -246,7 +290,7 @@ impl Life {
         (ebs.cloud.size, ebs.cloud.settings) = (change.size, change.settings.clone());
     }
 
-    pub(super) fn create_snapshot(&mut self, generation: u64) {
+    pub(super) fn create_snapshot(&mut self, generation: u64, content: &SnapshotContent) {
         let last = self.snapshots.iter().filter_map(|snapshot| snapshot.started).max();
         assert!(last.is_none_or(|last| at(self.now).duration_since(last).as_secs() >= 15), "EC2 refuses a snapshot so soon");
         let unfinished = self.snapshots.iter().filter(|snapshot| snapshot.state != SnapshotState::Completed).count();
@@ -256,6 +300,7 @@ impl Life {
         let id = SnapshotId::new(format!("snap-{}", self.ids));
         let mut snapshot = CloudSnapshot { id, started: Some(at(self.now)), ..snapshot_in(SnapshotState::Pending, generation) };
         snapshot.tags.insert(TAG_GENERATION.to_owned(), generation.to_string());
+        snapshot.tags.extend(content.position().map(|position| (TAG_POSITION.to_owned(), position.to_string())));
         self.snapshots.push(snapshot);
     }
 

@@ -1,7 +1,7 @@
 //! Actions and findings in a few words, so that a table of expectations can be read.
 
 use crate::domain::Reason;
-use crate::plan::{Action, Condition, DemandAction, Finding, Plan, SnapshotContent, VolumeChange};
+use crate::plan::{Action, Condition, DemandAction, Finding, Plan, RefreshEnd, SnapshotContent, VolumeChange};
 
 /// Each action in a few words, in the order of the plan.
 pub(super) fn words(plan: &Plan) -> Vec<String> {
@@ -35,6 +35,10 @@ pub(super) fn word(action: &Action) -> String {
         Action::CreateSourceObject(new) => format!("make the object of {}", new.volume),
         Action::Publish { key, .. } => format!("tell how {} is published", key.name),
         Action::AssignSource { key, node, .. } => format!("assign {} to {node}", key.name),
+        Action::BeginRefresh { key, node, target, .. } => format!("refresh {} on {node} up to {}", key.name, target.generation),
+        Action::EndRefresh { key, end: RefreshEnd::Done, .. } => format!("{} is refreshed", key.name),
+        Action::EndRefresh { key, end: RefreshEnd::Failed(why), .. } => format!("{} is not refreshed: {why}", key.name),
+        Action::EndRefresh { key, end: RefreshEnd::Stopped(why), .. } => format!("stop refreshing {}: {why}", key.name),
         Action::Unassign(key) => format!("unassign {}", key.name),
         Action::ForgetNode { key, .. } => format!("forget the node of {}", key.name),
         Action::DeletePoolVolume { key, .. } => format!("drop {}", key.name),
@@ -60,6 +64,7 @@ fn demand_word(action: &DemandAction) -> String {
         }
         DemandAction::Assign { volume, node, .. } => format!("assign {} to {node}", volume.name),
         DemandAction::Unassign { volume, .. } => format!("unassign {}", volume.name),
+        DemandAction::CutRefresh { volume, why, .. } => format!("cut the refresh of {}: {why}", volume.name),
         DemandAction::Free { volume, unless_pv, retire, .. } => {
             let unless = unless_pv.as_ref().map_or_else(String::new, |name| format!(" unless {name}"));
             format!("free {}{unless}{}", volume.name, if *retire { " and retire it" } else { "" })

@@ -4,10 +4,11 @@ use proptest::prelude::*;
 
 use crate::domain::tags::{TAG_CLUSTER, TAG_POOL_UID, TAG_SOURCE, TAG_VOLUME_UID};
 use crate::domain::{GiB, NodeName, Phase, Schedule, SnapshotState, VolumeState, Zone};
-use crate::plan::{ClaimSeen, DemandSeen, NodeSide, PoolSeen, SourceSeen, VolumeSeen};
+use crate::plan::{ClaimSeen, ContentSeen, DemandSeen, NodeSide, PoolSeen, RefreshSeen, RefreshWanted, SourceSeen, VolumeSeen};
 
 use super::build::{NOW, at, attachment, claim_ref, fixed_snapshot, pool, snapshot_in, source_volume, volume};
 use super::demand_build::{claim, demand_on_web, pv_of};
+use super::refresh_build::{last_refresh, position, refreshed};
 
 const ZONES: [&str; 3] = ["a", "b", "c"];
 const STATES: [VolumeState; 7] = [
@@ -19,11 +20,12 @@ const STATES: [VolumeState; 7] = [
     VolumeState::Error,
     VolumeState::Unknown,
 ];
-const PHASES: [Phase; 9] = [
+const PHASES: [Phase; 10] = [
     Phase::Pending,
     Phase::Creating,
     Phase::Initializing,
     Phase::Ready,
+    Phase::Refreshing,
     Phase::Claimed,
     Phase::Releasing,
     Phase::Retained,
@@ -72,6 +74,33 @@ fn any_volume(slot: usize) -> impl Strategy<Value = VolumeSeen> {
             built
         })
         .prop_flat_map(with_cloud)
+        .prop_flat_map(with_content)
+}
+
+/// Anything that it may have of its source, and any refresh, of now or before.
+fn with_content(built: VolumeSeen) -> impl Strategy<Value = VolumeSeen> {
+    let content = prop::option::of((prop::option::of(0..3u64), second()));
+    let refresh = prop::option::of((prop::sample::select(vec!["node-a", "node-b"]), -1000..0i64, second(), 0..3u32));
+    (content, refresh).prop_map(move |(content, refresh)| VolumeSeen {
+        content: content.map(|(generation, time)| ContentSeen { position: generation.map(position), time: time.map(at) }),
+        refresh: refresh.map(|(node, began, ended, failures)| RefreshSeen {
+            node: node.into(),
+            started: at(NOW + began),
+            ended: ended.map(at),
+            ..last_refresh(0, None, failures)
+        }),
+        ..built.clone()
+    })
+}
+
+/// A source that is published, with agents that could refresh what follows it.
+fn live(seen: &mut PoolSeen) {
+    let published = refreshed([]).seen();
+    let limits = RefreshWanted { max_generations: Some(1), max_age: None };
+    (seen.pool.live, seen.pool.refresh) = (published.pool.live, Some(limits));
+    (seen.source_object, seen.agents) = (published.source_object, published.agents);
+    let side = seen.source_object.as_mut().and_then(|object| object.volume.node.as_mut());
+    side.and_then(|side| side.sync.as_mut()).unwrap().position = Some(position(3));
 }
 
 fn any_volumes() -> impl Strategy<Value = Vec<VolumeSeen>> {
@@ -97,7 +126,9 @@ pub(super) fn any_world() -> impl Strategy<Value = PoolSeen> {
         (prop::bool::weighted(0.3), prop::bool::weighted(0.9), prop::bool::weighted(0.2), prop::bool::ANY, prop::bool::weighted(0.2));
     let wishes = (0..7u32, subset(), subset(), second(), prop::option::weighted(0.2, 5..15u32));
     let rules = (1..4u32, 0..3u64, prop::bool::ANY, prop::bool::ANY, prop::bool::weighted(0.3));
-    (any_volumes(), any_source(), snapshots, flags, (wishes, rules)).prop_map(|(volumes, source, snapshots, flags, (wishes, rules))| {
+    let is_live = prop::bool::weighted(0.5);
+    let all = (any_volumes(), any_source(), snapshots, flags, (wishes, rules, is_live));
+    all.prop_map(|(volumes, source, snapshots, flags, (wishes, rules, is_live))| {
         let snapshots = snapshots.into_iter().map(|(generation, (state, wrong_tag))| {
             let mut snapshot = snapshot_in(state, generation);
             snapshot.tags.extend(wrong_tag.map(|tag| (TAGS[tag].to_owned(), "of others".to_owned())));
@@ -114,6 +145,9 @@ pub(super) fn any_world() -> impl Strategy<Value = PoolSeen> {
         seen.pool.snapshots.schedule = Ok(rules.3.then(|| Schedule::parse("* * * * *", "Etc/UTC").unwrap()));
         seen.pool.template.settings.iops = rules.4.then_some(4000);
         seen.volumes = volumes;
+        if is_live && !flags.4 {
+            live(&mut seen);
+        }
         seen
     })
 }
