@@ -8,6 +8,7 @@ mod live_latency;
 mod live_ports;
 mod live_soak;
 mod operations;
+mod refresh;
 mod refusals;
 mod story;
 mod supply;

@@ -31,7 +31,7 @@ fn operations_reach_all_pods_and_written_volumes_come_back_clean() {
 }
 
 /// Makes an operation and waits until one of its conditions holds.
-async fn operate(stage: &Stage, name: &str, spec: &str, condition: &str) -> Result<Value> {
+pub(super) async fn operate(stage: &Stage, name: &str, spec: &str, condition: &str) -> Result<Value> {
     let operation = format!(
         "apiVersion: volumedispatcher.io/v1alpha1\nkind: PathOperation\nmetadata: {{name: {name}, namespace: {SHOP}}}\n\
          spec: {{poolRef: {{name: web}}, timeout: 60s, {spec}}}\n"
@@ -71,7 +71,7 @@ async fn what_the_source_refuses_fails(stage: &Stage) -> Result<()> {
 }
 
 /// A pod with a volume of the pool, to write or to read.
-async fn pod(stage: &Stage, name: &str, node: &str, script: &str) -> Result<()> {
+pub(super) async fn pod(stage: &Stage, name: &str, node: &str, script: &str) -> Result<()> {
     let manifest = format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {SHOP}}}\nspec:\n  terminationGracePeriodSeconds: 1\n  \
          nodeSelector: {{kubernetes.io/hostname: {node}}}\n  containers:\n  - {{name: main, image: 'registry.local/busybox:1', command: [sh, -c, \
@@ -85,7 +85,7 @@ async fn pod(stage: &Stage, name: &str, node: &str, script: &str) -> Result<()> 
 }
 
 /// The volume of a pod, its node, and its EBS volume.
-async fn volume_of(stage: &Stage, pod: &str) -> Result<(String, String, String)> {
+pub(super) async fn volume_of(stage: &Stage, pod: &str) -> Result<(String, String, String)> {
     let path = format!(
         "{{range .items[?(@.spec.claimRef.name==\"{pod}-content\")]}}{{.metadata.name}} {{.spec.nodeName}} {{.status.cloud.volumeID}}{{end}}"
     );
