@@ -7,6 +7,7 @@ use crate::domain::{CloudVolume, Reason};
 use crate::plan::{Condition, Rehearsal, SourceSeen, rehearse};
 
 use super::build::{NOW, at, pool, source_volume, volume};
+use super::refresh_build::{refreshed, stale};
 use super::words::word;
 
 fn rounds(rehearsal: &Rehearsal) -> Vec<Vec<String>> {
@@ -31,6 +32,20 @@ fn a_pool_that_is_deleted_is_rehearsed_to_its_end() {
     let expected: [&[&str]; 5] =
         [&["drop web-0"], &["delete vol-web-0 of web-0"], &["let web-0 go"], &["delete snap-1"], &["let the pool go"]];
     assert_eq!(rounds(&rehearse(&seen, at(NOW))), expected);
+}
+
+#[test]
+fn ready_volumes_that_are_behind_are_rehearsed_to_be_refreshed_one_after_the_other() {
+    let rehearsal = rehearse(&refreshed([stale("web-0"), stale("web-1")]).seen(), at(NOW));
+    let expected: [&[&str]; 4] = [
+        &["refresh web-0 on node-d up to 1000"],
+        &["web-0 is refreshed"],
+        &["refresh web-1 on node-d up to 1000"],
+        &["web-1 is refreshed"],
+    ];
+    assert_eq!(rounds(&rehearsal), expected);
+    let filled = rehearsal.then.findings.iter().find(|finding| finding.condition == Condition::PoolFilled).unwrap();
+    assert_eq!((filled.holds, filled.reason), (true, Reason::AsWanted));
 }
 
 #[test]

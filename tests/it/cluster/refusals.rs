@@ -43,6 +43,12 @@ async fn schema_refuses(stage: &Stage) -> Result<()> {
     refused(stage, &pool("two", two_sources), "exactly one of volumeID, persistentVolumeClaim and snapshotID").await?;
     refused(stage, &pool("none", "{source: {}}"), "exactly one of volumeID, persistentVolumeClaim and snapshotID").await?;
     refused(stage, &pool("odd", "{source: {volumeID: web}}"), "spec.source.volumeID").await?;
+    let refreshing = |mode: &str, limits: &str| {
+        pool("lazy", &format!("{{source: {{volumeID: vol-0123456789abcdef0}}, sync: {{mode: {mode}, refresh: {limits}}}}}"))
+    };
+    refused(stage, &refreshing("None", "{maxAge: 1h}"), "spec.sync.refresh needs spec.sync.mode Live").await?;
+    refused(stage, &refreshing("Live", "{}"), "spec.sync.refresh needs maxAge, maxGenerations or both").await?;
+    refused(stage, &refreshing("Live", "{maxAge: 1m}"), "spec.sync.refresh.maxAge must be at least 5m").await?;
     refused(stage, &pool("tiny", "{source: {volumeID: vol-0123456789abcdef0}, template: {size: 1Mi}}"), "at least 1Gi").await?;
     let written = "{source: {volumeID: vol-0123456789abcdef0}, claims: {access: ReadWrite, reclaimPolicy: Recycle}}";
     refused(stage, &pool("written", written), "use Delete or Retain").await?;
