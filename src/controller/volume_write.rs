@@ -13,20 +13,10 @@ use super::error::Error;
 use super::parse;
 use super::parse_sync::content_reported;
 
-/// A copy that is taken off a node keeps what its agent last said that it has: the agent's own words go with its side.
-fn note_content(volume: &mut PoolVolume, node_before: Option<&str>) {
-    let is_taken_off = node_before.is_some() && volume.spec.node_name.as_deref() != node_before;
-    let side = volume.status.as_ref().and_then(|status| status.node.as_ref()).filter(|side| Some(side.name.as_str()) == node_before);
-    let sync = side.and_then(|side| side.sync.as_ref()).filter(|_| is_taken_off && volume.spec.role == Role::Copy);
-    if let Some(content) = sync.and_then(|sync| content_reported(sync, volume.spec.content.as_ref())) {
-        volume.spec.content = Some(content);
-    }
-}
-
 /// Changes the spec of a volume only if it is the version that was judged (`None`: the one in the store).
 ///
 /// The label by which agents select follows `nodeName` when that is set; it is taken off only by
-/// [`set_watcher`], once the agent has let go.
+/// [`set_watcher`], once the agent has let go. When `nodeName` goes, `content` keeps what the agent last said.
 pub(super) async fn edit_spec<E>(
     context: &Context<E>,
     key: &ObjectKey,
@@ -44,6 +34,16 @@ pub(super) async fn edit_spec<E>(
         volume.labels_mut().insert(LABEL_NODE.to_owned(), node);
     }
     Ok(outcome(context.volumes(&key.namespace).replace(&key.name, &PostParams::default(), &volume).await)?)
+}
+
+/// A copy that is taken off a node keeps what its agent last said that it has: the agent's own words go with its side.
+fn note_content(volume: &mut PoolVolume, node_before: Option<&str>) {
+    let is_taken_off = node_before.is_some() && volume.spec.node_name.as_deref() != node_before;
+    let side = volume.status.as_ref().and_then(|status| status.node.as_ref()).filter(|side| Some(side.name.as_str()) == node_before);
+    let sync = side.and_then(|side| side.sync.as_ref()).filter(|_| is_taken_off && volume.spec.role == Role::Copy);
+    if let Some(content) = sync.and_then(|sync| content_reported(sync, volume.spec.content.as_ref())) {
+        volume.spec.content = Some(content);
+    }
 }
 
 /// Names the node whose agent watches the volume, or none once nothing of it is on a node.

@@ -173,3 +173,34 @@ fn requests_of(agent: &PoolNode) -> Vec<(VolumeId, NodeName)> {
     let requested = agent.status.as_ref().map(|status| status.requested.as_slice()).unwrap_or_default();
     requested.iter().map(|id| (VolumeId::new(id.as_str()), NodeName::new(agent.name_any()))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object<K: serde::de::DeserializeOwned>(value: serde_json::Value) -> Arc<K> {
+        Arc::new(serde_json::from_value(value).expect("the object is valid"))
+    }
+
+    fn volume(number: usize, node_name: Option<&str>, side: Option<&str>) -> Arc<PoolVolume> {
+        let node = side.map(|name| serde_json::json!({"name": name, "instanceID": "i-1", "attached": false, "mounted": false}));
+        object(serde_json::json!({
+            "apiVersion": "volumedispatcher.io/v1alpha1", "kind": "PoolVolume", "metadata": {"name": format!("web-{number}")},
+            "spec": {"poolRef": {"name": "web", "uid": "u"}, "zone": "a", "slot": number, "sizeGiB": 1, "nodeName": node_name},
+            "status": {"node": node},
+        }))
+    }
+
+    #[test]
+    fn what_was_ordered_to_a_node_takes_a_place_before_its_agent_counts_it() {
+        let agent = |attached: u32| {
+            let status = serde_json::json!({"instanceID": "i-1", "zone": "a", "attachLimit": 9, "attached": attached, "version": "1"});
+            object::<PoolNode>(serde_json::json!({
+                "apiVersion": "volumedispatcher.io/v1alpha1", "kind": "PoolNode", "metadata": {"name": "n"}, "spec": {}, "status": status,
+            }))
+        };
+        let volumes = [volume(0, Some("n"), Some("n")), volume(1, Some("n"), None), volume(2, None, Some("n")), volume(3, Some("m"), None)];
+        let free = |attached| agents_seen(&[agent(attached)], &[], &volumes)[&NodeName::new("n")].free_slots;
+        assert_eq!((free(0), free(1), free(5)), (6, 6, 4), "three are there, go there or leave there; it may count more");
+    }
+}
