@@ -70,6 +70,8 @@ pub struct Offer {
     pub namespaces: Vec<String>,
     /// What new volumes are filled from.
     pub origin: Option<Origin>,
+    /// The PersistentVolumeClaim that is its source, which nobody gets from us.
+    pub source_claim: Option<String>,
     /// Whether the pool is being deleted or paused, so that nothing new is made.
     pub is_closed: bool,
 }

@@ -226,6 +226,7 @@ fn blank(pool: &PoolWanted, suffix: &str, new: &NewVolume) -> VolumeSeen {
         size: new.size,
         origin: new.origin.clone(),
         claim: None,
+        attached_by: None,
         node_name: None,
         deleting: false,
         retired: false,
@@ -241,7 +242,15 @@ fn blank(pool: &PoolWanted, suffix: &str, new: &NewVolume) -> VolumeSeen {
 
 /// The node attaches, mounts and publishes it.
 fn publish_on(object: &mut SourceObject, node: &NodeName) {
-    let sync = SyncSeen { state: SyncState::Publishing, position: None, address: None, checkpoint: None, verified: None, error: None };
+    let sync = SyncSeen {
+        state: SyncState::Publishing,
+        position: None,
+        address: None,
+        checkpoint: None,
+        verified: None,
+        last_in_sync: None,
+        error: None,
+    };
     object.volume.node_name = Some(node.clone());
     object.volume.node = Some(NodeSide { node: node.to_string(), attached: true, mounted: true, sync: Some(sync), ..NodeSide::default() });
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use kube::ResourceExt;
 
+use crate::api::keys::GROUP;
 use crate::api::{PoolVolume, VolumePool};
 use crate::controller::parse;
 use crate::controller::parse_sync::publish_told;
@@ -16,7 +17,7 @@ use super::view::View;
 
 /// Everything of one pool; `None` while this sweep has not asked about its source yet.
 pub fn pool(view: &View, cluster: &str, sweep: &Sweep, pool: &VolumePool) -> Option<PoolSeen> {
-    let wanted = parse::pool_wanted(pool, cluster)?;
+    let mut wanted = parse::pool_wanted(pool, cluster)?;
     let source = source(view, sweep, &wanted)?;
     let snapshots = sweep.snapshots_of(wanted.uid.as_str()).cloned().collect();
     let seen = view.volumes_of(pool).map(|volume| {
@@ -30,7 +31,9 @@ pub fn pool(view: &View, cluster: &str, sweep: &Sweep, pool: &VolumePool) -> Opt
     let source_object = view.source_of(pool).map(|object| source_object(view, &source, object));
     let agents = if wanted.live.is_some() { view.agents.clone() } else { BTreeMap::new() };
     let source_volume = if let SourceSeen::Volume(volume) = &source { Some(volume.id.clone()) } else { None };
-    let source_volume_id = source_volume.clone().filter(|_| wanted.live.is_some());
+    if let (Some(publish), Some(id)) = (&mut wanted.live, &source_volume) {
+        publish.attached_by = attached_by(view, &wanted.source, id);
+    }
     Some(PoolSeen {
         observed: sweep.started,
         source_load: source_volume.as_ref().map(|id| load(sweep, id)).unwrap_or_default(),
@@ -40,12 +43,18 @@ pub fn pool(view: &View, cluster: &str, sweep: &Sweep, pool: &VolumePool) -> Opt
         snapshots,
         volumes,
         source_object,
-        source_pv: source_volume_id.and_then(|id| view.foreign_pv(&id)),
         agents,
         instances: view.instances.clone(),
         nodes: view.nodes.clone(),
         zones_with_nodes: view.zones_with_nodes.clone(),
     })
+}
+
+/// The driver that attaches the source, when our agents do not attach it for its pool: whoever a PersistentVolume names, and our
+/// own for a claim of ours, whose volume is attached for that claim.
+fn attached_by(view: &View, source: &Source, id: &VolumeId) -> Option<String> {
+    let is_claim = matches!(source, Source::Claim(_));
+    view.foreign_driver(id).or_else(|| is_claim.then(|| GROUP.to_owned()))
 }
 
 /// The object of a source. What EC2 shows of it was asked about as the source, since it carries no tag of ours.

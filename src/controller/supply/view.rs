@@ -31,7 +31,7 @@ pub struct View {
     pub agents: BTreeMap<NodeName, AgentSeen>,
     /// The nodes whose pods wait for volumes that they do not have.
     requests: BTreeMap<VolumeId, NodeName>,
-    /// The PersistentVolumes of other drivers, by the EBS volume that they name.
+    /// The other drivers that PersistentVolumes name, by the EBS volume.
     foreign: BTreeMap<VolumeId, String>,
     /// EBS volumes that PersistentVolumes of any CSI driver name.
     pub handles: BTreeSet<VolumeId>,
@@ -101,7 +101,7 @@ impl View {
         };
         let foreign = |pv: &Arc<PersistentVolume>| {
             let csi = pv.spec.as_ref()?.csi.as_ref().filter(|csi| csi.driver != GROUP)?;
-            Some((VolumeId::new(&csi.volume_handle), pv.name_any()))
+            Some((VolumeId::new(&csi.volume_handle), csi.driver.clone()))
         };
         Self { handles: pvs.iter().filter_map(handle).collect(), foreign: pvs.iter().filter_map(foreign).collect(), ..self }
     }
@@ -127,8 +127,8 @@ impl View {
         volumes.filter(move |volume| volume.namespace() == namespace)
     }
 
-    /// The PersistentVolume of another driver that names a volume.
-    pub fn foreign_pv(&self, id: &VolumeId) -> Option<String> {
+    /// The other driver that attaches a volume, by a PersistentVolume that names it.
+    pub fn foreign_driver(&self, id: &VolumeId) -> Option<String> {
         self.foreign.get(id).cloned()
     }
 

@@ -8,6 +8,7 @@ mod demand_release;
 mod demand_restore;
 mod demand_writer;
 mod live;
+mod live_foreign;
 mod live_life;
 mod operations;
 mod operations_build;

@@ -54,6 +54,7 @@ fn from_supply() -> Vec<(Reason, Plan)> {
     ]
     .into_iter()
     .chain(super::live::reasons())
+    .chain(super::live_foreign::reasons())
     .collect()
 }
 
