@@ -1,5 +1,6 @@
 //! What one subscriber lacks, in the order in which it must apply it.
 
+use super::content::PAUSE;
 use super::rate::TokenBucket;
 use super::ring::{Shared, length_of};
 use super::{Phase, PublishError};
@@ -93,11 +94,12 @@ impl Subscription {
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Step>, PublishError> {
         let deadline = Instant::now() + timeout;
         loop {
+            self.shared.check()?;
             let left = deadline.saturating_duration_since(Instant::now());
             let pause = self.not_before.saturating_sub(self.shared.now());
             if !pause.is_zero() {
                 // In slices, so that the end of the publisher is noticed.
-                std::thread::sleep(pause.min(left).min(Duration::from_millis(200)));
+                std::thread::sleep(pause.min(left).min(PAUSE));
                 if left.is_zero() {
                     return Ok(None);
                 }
@@ -184,12 +186,12 @@ impl Subscription {
         }
         drop(state);
         let catch_up = match at {
-            Some(at) => self.shared.index.catch_up(&at)?,
+            Some(at) => self.shared.index()?.catch_up(&at)?,
             None => None,
         };
         self.source = match catch_up {
             Some(catch_up) => Source::CatchUp(Box::new(catch_up)),
-            None => Source::Manifest(Box::new(self.shared.index.view()?.manifest())),
+            None => Source::Manifest(Box::new(self.shared.index()?.view()?.manifest())),
         };
         self.step()
     }
