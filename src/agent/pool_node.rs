@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use treesync::wire::TlsMaterial;
 
 use super::Place;
-use super::state::Agent;
+use super::state::{Agent, is_foreign};
 use crate::api::keys::{GROUP, MANAGER_AGENT};
 use crate::api::{PoolNode, PoolNodeStatus};
 use crate::domain::VolumeId;
@@ -87,5 +87,5 @@ fn status<E>(agent: &Agent<E>, requested: &BTreeMap<VolumeId, usize>, can_publis
 
 fn is_attached<E>(agent: &Agent<E>, volume: &crate::api::PoolVolume) -> bool {
     let side = volume.status.as_ref().and_then(|status| status.node.as_ref());
-    side.is_some_and(|side| side.attached && side.name == agent.settings.node.as_str())
+    !is_foreign(volume) && side.is_some_and(|side| side.attached && side.name == agent.settings.node.as_str())
 }
