@@ -86,10 +86,10 @@ pub async fn run<E: Ec2>(client: Client, ec2: E, place: Place, settings: Setting
     let sync = (settings.sync.clone(), settings.state.clone());
     let live = Live::start(&mut tasks, &settings.node, sync, metrics.live().clone(), reporter.clone(), watched);
     let agent = Agent::new(client, ec2, place, settings, (volumes, wake), admin, (reporter, live.clone()));
-    pool_node::register(&agent).await?;
+    let requested = pool_node::register(&agent).await?;
     csi::serve(&agent, &mut tasks)?;
     tasks.spawn(reconcile::run(agent.clone()));
-    foreign::start(&mut tasks, &agent, sources, foreign_changed);
+    foreign::start(&mut tasks, &agent, (sources, foreign_changed), requested);
     tasks.spawn(pool_node::run(agent, identity));
     tokio::select! {
         () = shutdown.requested() => {

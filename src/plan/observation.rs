@@ -161,6 +161,8 @@ pub enum ClaimFault {
     NotBound,
     /// Its PersistentVolume is something else, in words.
     NotEbs(String),
+    /// It is a raw block device, and the pool is live: no mount tells when it is written.
+    Raw,
 }
 
 /// A snapshot and the generation of its content.

@@ -16,15 +16,16 @@ use tokio::task::JoinSet;
 
 use super::state::Agent;
 use crate::api::PoolVolume;
+use crate::domain::VolumeId;
 
-/// Starts both parts, which run as long as `tasks`.
+/// Starts both parts, which run as long as `tasks`. `requested` is what an earlier process asked for.
 pub(super) fn start<E: Clone + Send + Sync + 'static>(
     tasks: &mut JoinSet<()>,
     agent: &Agent<E>,
-    sources: Store<PoolVolume>,
-    changed: Arc<Notify>,
+    (sources, changed): (Store<PoolVolume>, Arc<Notify>),
+    requested: Vec<VolumeId>,
 ) {
     let board = tokio::sync::watch::Sender::default();
     tasks.spawn(tell::run(agent.reporter.clone(), sources.clone(), board.subscribe()));
-    tasks.spawn(watch::run(agent.clone(), sources, changed, board));
+    tasks.spawn(watch::run(agent.clone(), (sources, changed), requested, board));
 }

@@ -30,21 +30,27 @@ struct Known {
     /// Sources that are published, by us and for this object.
     published: BTreeSet<VolumeId>,
     here: BTreeMap<VolumeId, Here>,
+    /// Sources that pods of this node have or had since another node said that they rest.
+    had: BTreeSet<VolumeId>,
 }
 
 /// Runs forever.
 pub(super) async fn run<E>(
     agent: Agent<E>,
-    sources: Store<PoolVolume>,
-    changed: Arc<Notify>,
+    (sources, changed): (Store<PoolVolume>, Arc<Notify>),
+    requested: Vec<VolumeId>,
     board: watch::Sender<BTreeMap<VolumeId, Here>>,
 ) {
     let mounts = MountChanges::watch().inspect_err(|error| warn!(%error, "the mount table is looked at from time to time only"));
-    let mut known = Known::default();
+    let mut known = Known { had: requested.into_iter().collect(), ..Known::default() };
     loop {
-        match mount::table() {
-            Ok(table) => look(&agent, &sources, &table, &mut known).await,
-            Err(error) => warn!(%error, "the mount table cannot be read and is read again"),
+        // Most nodes have nothing to look for, and many mounts.
+        if !known.here.is_empty() || sources.state().iter().any(|source| is_foreign(source)) {
+            match tokio::task::spawn_blocking(mount::table).await {
+                Ok(Ok(table)) => look(&agent, &sources, &table, &mut known).await,
+                Ok(Err(error)) => warn!(%error, "the mount table cannot be read and is read again"),
+                Err(error) => warn!(%error, "the mount table was not read and is read again"),
+            }
         }
         board.send_if_modified(|told| {
             let is_news = *told != known.here;
@@ -76,9 +82,17 @@ async fn look<E>(agent: &Agent<E>, sources: &Store<PoolVolume>, table: &[Mount],
     // First of all, and all at once: the kubelet waits for it.
     let gone: Vec<VolumeId> = known.published.iter().filter(|id| !is_kept(id)).cloned().collect();
     release(agent, gone, known).await;
-    known.here.retain(|id, _| foreign.contains_key(id));
+    for (id, _) in known.here.extract_if(.., |id, _| !foreign.contains_key(id)) {
+        agent.set_requested(&id, false);
+    }
+    known.had.retain(|id| foreign.contains_key(id));
     for (id, (device, usage)) in seen {
-        agent.set_requested(id, matches!(usage, Usage::Used { .. }));
+        if matches!(usage, Usage::Used { .. }) {
+            known.had.insert(id.clone());
+        } else if !rests_by_another(agent, foreign[id]) {
+            known.had.remove(id);
+        }
+        agent.set_requested(id, known.had.contains(id));
         let here = match (usage, device) {
             (Usage::Used { pods, base }, Some(device)) => of_pods(agent, (id, foreign[id]), device, (pods, base)),
             (_, device) => unused(agent, foreign[id], known.here.get(id), device.is_some()),
@@ -115,6 +129,13 @@ fn of_pods<E>(
         Ok((false, _)) => Here::Used { device: device.name, pods, problem: None },
         Err(problem) => Here::Used { device: device.name, pods, problem: Some(problem) },
     }
+}
+
+/// Whether another node's word stands of where it rests. It is asked for until the controller has forgotten that, also when the pod
+/// is gone by then.
+fn rests_by_another<E>(agent: &Agent<E>, source: &PoolVolume) -> bool {
+    let side = source.status.as_ref().and_then(|status| status.node.as_ref()).filter(|side| side.name != agent.settings.node.as_str());
+    side.and_then(|side| side.sync.as_ref()).is_some_and(|sync| sync.state == SyncState::NotMounted)
 }
 
 fn is_assigned<E>(agent: &Agent<E>, source: &PoolVolume) -> bool {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 
 use crate::api::keys::GROUP;
+use crate::api::volume_pool::SyncMode;
 use crate::api::{PoolVolume, VolumePool};
 use crate::controller::parse;
 use crate::controller::parse_sync::publish_told;
@@ -109,7 +110,7 @@ fn source(view: &View, sweep: &Sweep, pool: &PoolWanted) -> Option<SourceSeen> {
     };
     match &pool.source {
         Source::Volume(id) => of_volume(id),
-        Source::Claim(name) => match view.claimed(&pool.key.namespace, name) {
+        Source::Claim(name) => match view.claimed(&pool.key.namespace, name, pool.live.is_some()) {
             Ok(id) => of_volume(&id),
             Err(fault) => Some(SourceSeen::Faulty(fault)),
         },
@@ -127,7 +128,7 @@ pub fn interest(view: &View, sweep: Option<&Sweep>, is_moving: bool) -> Interest
     for pool in &view.pools {
         let claim = pool.spec.source.persistent_volume_claim.as_ref();
         let namespace = pool.namespace().unwrap_or_default();
-        sources.volumes.extend(claim.and_then(|claim| view.claimed(&namespace, &claim.name).ok()));
+        sources.volumes.extend(claim.and_then(|claim| view.claimed(&namespace, &claim.name, pool.spec.sync.mode == SyncMode::Live).ok()));
         sources.volumes.extend(pool.spec.source.volume_id.as_deref().map(VolumeId::new));
         sources.snapshots.extend(pool.spec.source.snapshot_id.as_deref().map(SnapshotId::new));
     }

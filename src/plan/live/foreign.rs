@@ -70,7 +70,7 @@ pub(super) fn moves(object: &SourceObject) -> bool {
 /// One step.
 pub(super) fn placed(seen: &PoolSeen, object: &SourceObject) -> Option<Action> {
     let volume = &object.volume;
-    let Some(node) = &volume.node_name else { return assigned(seen, object).or_else(|| doubted(seen, object)) };
+    let Some(node) = &volume.node_name else { return doubted(seen, object).or_else(|| assigned(seen, object)) };
     let side = volume.node.as_ref().filter(|side| side.node == node.as_str());
     let is_lost = !seen.nodes.contains(node) || volume.cloud.is_some() && holder(seen, volume) != Some(node);
     (is_lost || side.is_some_and(has_let_go)).then(|| Action::Unassign(volume.key.clone()))
@@ -87,7 +87,7 @@ fn assigned(seen: &PoolSeen, object: &SourceObject) -> Option<Action> {
 }
 
 /// What the last agent said is forgotten as soon as somebody else has the volume, or asks for it: before a pod there can have
-/// written, or as soon as one has.
+/// written, or as soon as one has. Before it is given to another node, so that it does not count again when that node is lost.
 fn doubted(seen: &PoolSeen, object: &SourceObject) -> Option<Action> {
     let side = object.volume.node.as_ref().filter(|side| has_let_go(side))?;
     let is_asked_for = object.requested_by.as_ref().is_some_and(|node| side.node != node.as_str());

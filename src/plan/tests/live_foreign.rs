@@ -156,6 +156,8 @@ fn last_words_stay_until_somebody_else_has_the_volume_or_asks_for_it() {
     assert_eq!(words(&there.plan()), [""; 0], "the driver has not detached it yet");
     let asked = with_snapshot_at(7, both(let_go(Some(7), 5), asked_by("node-d")));
     assert_eq!(words(&asked.plan()), ["forget the node of web-source"]);
+    let both_ways = with_snapshot_at(7, both(both(attached_to("node-d"), let_go(Some(7), 5)), asked_by("node-d")));
+    assert_eq!(words(&both_ways.plan()), ["forget the node of web-source"], "first, and assigned then");
     for node in ["node-d", "node-x"] {
         let attached = with_snapshot_at(7, both(attached_to(node), let_go(Some(7), 5)));
         assert_eq!(words(&attached.plan()), ["forget the node of web-source"], "a pod of {node} may be about to write");
