@@ -10,7 +10,7 @@ use demo::story::{SHOP, apply, get, wait_for_pool};
 use demo::{Filesystem, Stage, wait};
 
 use super::live::{in_pod, wait_for_the_source};
-use super::{LIMIT, on_nodes_in};
+use super::{LIMIT, kill, on_nodes_in};
 
 /// Two nodes in the zone of the source.
 const ONE_ZONE: &[&str] = &["us-east-1a", "us-east-1a"];
@@ -29,6 +29,10 @@ fn a_claim_of_another_driver_is_published_where_pods_have_it_and_never_held() {
         start_reader(stage, "reader-1").await?;
         write(stage, "node1", "first").await?;
         reads(stage, "reader-1", "first").await?;
+        // Mounts of others stay, and the next process finds them.
+        kill(stage, "agent")?;
+        write(stage, "node1", "after a kill").await?;
+        reads(stage, "reader-1", "after a kill").await?;
         // Whether the reader has it in time is not said: it is on the source.
         write(stage, "node1", "written last").await?;
         unmount(stage, "node1").await?;
