@@ -155,8 +155,8 @@ impl Live {
         let pool = self.board.read().kept.get(id).map(|kept| kept.pool.clone())?;
         // Before the publisher is taken: one that starts in this moment looks whether it is wanted after it was announced.
         self.board.change(|state| state.forget(id));
-        let publisher = self.publishers.withdraw(&pool);
-        let last = tokio::task::spawn_blocking(move || publisher?.let_go(LAST_WITHIN)).await;
+        let (publishers, of) = (self.publishers.clone(), pool.clone());
+        let last = tokio::task::spawn_blocking(move || publishers.let_go(&of, LAST_WITHIN)).await;
         self.board.change(|state| drop(state.publishing.remove(&pool)));
         self.commands.send(Command::Look).ok();
         last.ok().flatten()

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
+use treesync::model::Position;
 use treesync::publish::Publisher;
 use treesync::wire::Sources;
 
@@ -28,10 +30,12 @@ impl Publishers {
         all.insert(pool.clone(), (Arc::downgrade(publisher), sources));
     }
 
-    /// Has the streams of a pool end, and gives its publisher to be let go.
-    pub(super) fn withdraw(&self, pool: &ObjectKey) -> Option<Arc<Publisher>> {
+    /// Has the publisher of a pool close its source, also what streams have open that wait for slow peers. Returns where that was;
+    /// none when it could not be had within `longest`. Blocks.
+    pub(super) fn let_go(&self, pool: &ObjectKey, longest: Duration) -> Option<Position> {
         let (publisher, sources) = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(pool)?;
+        let last = publisher.upgrade().and_then(|publisher| publisher.let_go(longest));
         sources.remove(&pool.to_string());
-        publisher.upgrade()
+        last
     }
 }

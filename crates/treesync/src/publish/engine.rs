@@ -143,7 +143,12 @@ impl Engine {
         loop {
             match self.messages.recv_timeout(self.until_next()) {
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return self.close(),
-                Ok(Message::LetGo { reply }) => return send(&reply, self.let_go()),
+                Ok(Message::LetGo { reply }) => {
+                    send(&reply, self.let_go())?;
+                    // Those who follow are told what came last meanwhile; nobody is answered any more.
+                    while !matches!(self.messages.recv(), Ok(Message::Stop) | Err(_)) {}
+                    return Ok(());
+                }
                 Ok(message) => self.answer(message)?,
                 Err(RecvTimeoutError::Timeout) => {}
             }

@@ -109,6 +109,8 @@ impl Default for PublishOptions {
     }
 }
 
+/// How long it is waited until those who follow were told what came last. Bytes that they have to ask for come too late.
+const TELLS_WITHIN: Duration = Duration::from_millis(100);
 /// How long the end of an engine that was cut short is waited for: it stops between two blocks of a file.
 const CLOSES_WITHIN: Duration = Duration::from_millis(500);
 
@@ -222,7 +224,8 @@ impl Publisher {
     }
 
     /// Ends as [`Publisher::checkpoint`] does, if that takes at most `longest`, and is cut short then; closes everything of the
-    /// source in any case, though others still have this publisher, so that the filesystem can be unmounted. Returns where the
+    /// source in any case, though others still have this publisher, so that the filesystem can be unmounted. Those who follow and
+    /// are not slow are told what came last. Returns where the
     /// source is; none when it was cut short, or had ended before. The next start compares the source then.
     ///
     /// Blocks longer than that only while the kernel writes or reads for it.
@@ -230,6 +233,9 @@ impl Publisher {
         let (reply, answer) = channel();
         let asked = self.engine.send(Message::LetGo { reply });
         let last = asked.ok().and_then(|()| answer.recv_timeout(longest).ok()?.ok());
+        if last.is_some() {
+            self.shared.wait_until_told(TELLS_WITHIN);
+        }
         self.shared.stop.set();
         // It has ended when nobody listens.
         let _ = self.engine.send(Message::Stop);

@@ -30,6 +30,8 @@ pub(super) struct State {
     /// would empty the copies.
     pub is_complete: bool,
     end_reason: Option<String>,
+    /// How many subscriptions have handed out everything up to the position.
+    caught_up: u64,
     /// What was read ahead of the next batch.
     ahead: Vec<Arc<Ahead>>,
     /// How many hints were told before those.
@@ -101,6 +103,7 @@ impl Shared {
             bucket,
             is_complete: view.is_complete()?,
             end_reason: None,
+            caught_up: 0,
             ahead: Vec::new(),
             ahead_before: 0,
             ahead_bytes: 0,
@@ -206,6 +209,7 @@ impl Shared {
         let length = length_of(&batch);
         let mut state = self.state();
         state.position.generation = batch.to;
+        state.caught_up = 0;
         state.forget_ahead();
         if !state.is_complete {
             // Nobody gets batches before the first comparison is done, and there will be many.
@@ -221,6 +225,25 @@ impl Shared {
         }
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// A subscription has handed out all up to a position, or that one ends.
+    pub fn count_caught_up(&self, position: Position, is_there: bool) {
+        let mut state = self.state();
+        if state.position == position {
+            state.caught_up = if is_there { state.caught_up + 1 } else { state.caught_up.saturating_sub(1) };
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Waits until all subscriptions have handed out everything, but not for long.
+    pub fn wait_until_told(&self, longest: Duration) {
+        let deadline = Instant::now() + longest;
+        let mut state = self.state();
+        while state.caught_up < state.status.subscribers && Instant::now() < deadline {
+            state = self.wait(state, deadline.saturating_duration_since(Instant::now()));
+        }
     }
 
     /// A subscription begins, or ends, to want to know ahead.
@@ -255,6 +278,7 @@ impl Shared {
     pub fn begin_epoch_after(&self, epoch: u64) -> Result<(), PublishError> {
         let mut state = self.state();
         state.position = self.index()?.begin_epoch_after(epoch)?;
+        state.caught_up = 0;
         state.status.floor = state.position.generation;
         state.recent.clear();
         state.recent_bytes = 0;

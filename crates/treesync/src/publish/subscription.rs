@@ -40,6 +40,8 @@ pub struct Subscription {
     at: Option<Position>,
     source: Source,
     is_in_sync: bool,
+    /// The last position up to which it has handed out everything.
+    caught_up_at: Option<Position>,
     /// Whether it had all that there was. Before, what it lacks comes from the index, as states: a batch in memory can want
     /// bytes that were replaced since, and who asks anew for that reason must not get it again.
     is_live: bool,
@@ -68,6 +70,7 @@ impl Subscription {
             at: since,
             source: Source::Ring,
             is_in_sync: false,
+            caught_up_at: None,
             is_live: false,
             bucket,
             not_before: Duration::ZERO,
@@ -168,6 +171,11 @@ impl Subscription {
         let at = self.at.filter(|at| at.is_comparable_to(&position));
         if at == Some(position) {
             self.is_live = true;
+            if self.caught_up_at.replace(position) != Some(position) {
+                drop(state);
+                self.shared.count_caught_up(position, true);
+                return self.step_live();
+            }
             let is_news = !self.is_in_sync && state.status.phase == Phase::Following;
             self.is_in_sync |= is_news;
             if is_news {
@@ -214,6 +222,9 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         if self.wants_ahead {
             self.shared.count_listener(false);
+        }
+        if let Some(position) = self.caught_up_at {
+            self.shared.count_caught_up(position, false);
         }
         self.shared.update(|status| status.subscribers = status.subscribers.saturating_sub(1));
     }

@@ -4,11 +4,12 @@ use crate::copy_model::assert_same;
 use crate::disk::{Disk, Format};
 use crate::follower::{Follower, truth};
 use std::fs;
-use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use treesync::model::{ContentHash, Rules, TreePath, Wanted};
-use treesync::publish::{PublishOptions, Publisher};
+use treesync::publish::{DetectionWish, EngineObserver, EngineStep, PublishOptions, Publisher, Step};
 use treesync::tree::Root;
 use treesync::wire::{Address, Anybody, Client, Listening, Sources};
 
@@ -55,6 +56,39 @@ async fn a_peer_that_takes_nothing_does_not_hold_a_source_that_is_let_go() {
         drop((again, stuck, client, stop));
         serving.abort();
     }
+}
+
+/// Tells when an index is closed in order: everything is committed then.
+struct Closes(Mutex<Sender<()>>);
+
+impl EngineObserver for Closes {
+    fn before(&self, step: EngineStep) {
+        if step == EngineStep::MarkClean {
+            self.0.lock().unwrap().send(()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn who_follows_is_told_what_came_last() {
+    let source = tempfile::tempdir_in("/dev/shm").unwrap();
+    fs::write(source.path().join("first"), "1").unwrap();
+    let (told, is_closing) = channel();
+    let observer = Arc::new(Closes(Mutex::new(told)));
+    let polled = PublishOptions { detection: DetectionWish::Poll, poll_interval: Duration::from_hours(1), observer, ..options() };
+    let publisher = Publisher::start(source.path(), polled).unwrap();
+    let mut steps = publisher.subscribe(None).unwrap();
+    while !matches!(steps.next(LONG).unwrap(), Some(Step::InSync(_))) {}
+    let following = std::thread::spawn(move || {
+        // It is busy with something else until then, and a little longer.
+        is_closing.recv().unwrap();
+        (0..1000).for_each(|_| std::thread::yield_now());
+        let steps = std::iter::from_fn(|| steps.next(LONG).ok().flatten());
+        steps.filter_map(|step| if let Step::Batch(batch) = step { Some(batch.to) } else { None }).last()
+    });
+    fs::write(source.path().join("last"), "2").unwrap();
+    let last = publisher.let_go(LONG).expect("nothing is large");
+    assert_eq!(following.join().unwrap(), Some(last.generation));
 }
 
 #[test]
