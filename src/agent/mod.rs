@@ -8,6 +8,7 @@
 mod attach;
 mod csi;
 mod device;
+mod foreign;
 mod identity;
 mod live;
 mod mount;
@@ -81,12 +82,14 @@ pub async fn run<E: Ec2>(client: Client, ec2: E, place: Place, settings: Setting
     }
     let reporter = Reporter { client: client.clone(), node: settings.node.clone(), instance: place.instance.clone() };
     let volumes = watched.volumes.clone();
+    let (sources, foreign_changed) = (watched.sources.clone(), watched.foreign_changed.clone());
     let sync = (settings.sync.clone(), settings.state.clone());
     let live = Live::start(&mut tasks, &settings.node, sync, metrics.live().clone(), reporter.clone(), watched);
     let agent = Agent::new(client, ec2, place, settings, (volumes, wake), admin, (reporter, live.clone()));
-    pool_node::register(&agent).await?;
+    let requested = pool_node::register(&agent).await?;
     csi::serve(&agent, &mut tasks)?;
     tasks.spawn(reconcile::run(agent.clone()));
+    foreign::start(&mut tasks, &agent, (sources, foreign_changed), requested);
     tasks.spawn(pool_node::run(agent, identity));
     tokio::select! {
         () = shutdown.requested() => {
@@ -106,17 +109,18 @@ fn watch(
     wake: &Arc<Notify>,
     identity: tokio::sync::watch::Receiver<Option<TlsMaterial>>,
 ) -> Watched {
-    let (sources_changed, orders_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let [sources_changed, orders_changed, foreign_changed] = std::array::from_fn(|_| Arc::new(Notify::new()));
     let mine = watcher::Config::default().labels(&format!("{LABEL_NODE}={}", settings.node));
     let of_sources = watcher::Config::default().labels(&format!("{LABEL_ROLE}={ROLE_SOURCE}"));
     let wakers = |all: &[&Arc<Notify>]| Wakers::new(all.iter().copied().cloned());
     Watched {
         volumes: reflect(tasks, Api::all(client.clone()), mine, wakers(&[wake, &orders_changed])),
         // A volume is mounted in another way once its pool has a source.
-        sources: reflect(tasks, Api::all(client.clone()), of_sources, wakers(&[wake, &sources_changed])),
+        sources: reflect(tasks, Api::all(client.clone()), of_sources, wakers(&[wake, &sources_changed, &foreign_changed])),
         operations: reflect(tasks, Api::all(client.clone()), watcher::Config::default(), wakers(&[&orders_changed])),
         identity,
         sources_changed,
+        foreign_changed,
         orders_changed,
     }
 }

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use treesync::wire::TlsMaterial;
 
 use super::Place;
-use super::state::Agent;
+use super::state::{Agent, is_foreign};
 use crate::api::keys::{GROUP, MANAGER_AGENT};
 use crate::api::{PoolNode, PoolNodeStatus};
 use crate::domain::VolumeId;
@@ -20,8 +20,8 @@ use crate::domain::VolumeId;
 /// The longest time between two looks at what is attached.
 const REFRESH: Duration = Duration::from_secs(5);
 
-/// Makes the object, owned by the node so that it goes with it.
-pub(super) async fn register<E>(agent: &Agent<E>) -> anyhow::Result<()> {
+/// Makes the object, owned by the node so that it goes with it. Returns what an earlier process asked for.
+pub(super) async fn register<E>(agent: &Agent<E>) -> anyhow::Result<Vec<VolumeId>> {
     let node_uid = Place::of_node(&agent.client, &agent.settings.node).await?.node_uid;
     let owner = OwnerReference {
         api_version: "v1".to_owned(),
@@ -37,9 +37,9 @@ pub(super) async fn register<E>(agent: &Agent<E>) -> anyhow::Result<()> {
         "spec": {},
     });
     let api: Api<PoolNode> = Api::all(agent.client.clone());
-    api.patch(agent.settings.node.as_str(), &PatchParams::apply(MANAGER_AGENT).force(), &Patch::Apply(&object)).await?;
+    let made = api.patch(agent.settings.node.as_str(), &PatchParams::apply(MANAGER_AGENT).force(), &Patch::Apply(&object)).await?;
     info!(node = %agent.settings.node, instance_id = %agent.place.instance, zone = %agent.place.zone, "registered");
-    Ok(())
+    Ok(made.status.into_iter().flat_map(|status| status.requested).map(VolumeId::new).collect())
 }
 
 /// Writes the status whenever it changed.
@@ -87,5 +87,5 @@ fn status<E>(agent: &Agent<E>, requested: &BTreeMap<VolumeId, usize>, can_publis
 
 fn is_attached<E>(agent: &Agent<E>, volume: &crate::api::PoolVolume) -> bool {
     let side = volume.status.as_ref().and_then(|status| status.node.as_ref());
-    side.is_some_and(|side| side.attached && side.name == agent.settings.node.as_str())
+    !is_foreign(volume) && side.is_some_and(|side| side.attached && side.name == agent.settings.node.as_str())
 }

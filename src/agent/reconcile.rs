@@ -12,7 +12,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use super::attach::{self, Attached};
 use super::live;
 use super::mount::{self, Growth, Mode, table};
-use super::state::{Agent, Mounted, volume_id};
+use super::state::{Agent, Mounted, is_foreign, volume_id};
 use crate::api::{NodeStatus, PoolVolume, Role};
 use crate::domain::{Access, Phase, VolumeId};
 use crate::ec2::Ec2;
@@ -88,7 +88,7 @@ struct Crew<E> {
 
 impl<E: Ec2> Crew<E> {
     fn start_all(&mut self) {
-        for volume in self.agent.volumes.state() {
+        for volume in self.agent.volumes.state().into_iter().filter(|volume| !is_foreign(volume)) {
             match volume_id(&volume) {
                 Some(id) if self.busy.values().any(|busy| *busy == id) => drop(self.again.insert(id)),
                 Some(id) => self.start(volume, id, Duration::ZERO),
@@ -215,7 +215,7 @@ async fn bring<E: Ec2>(agent: &Agent<E>, volume: &PoolVolume, id: &VolumeId) -> 
     if is_live {
         agent.live.keep(id, volume, &path);
     } else {
-        agent.live.let_go(id).await;
+        agent.live.let_go(id, volume).await;
     }
     // A pod gets it only once its claim is known here: before, nobody knows whether that may write.
     let mounted = volume.spec.claim_ref.is_some().then(|| Mounted { path, device_numbers: device.numbers.clone(), access });
@@ -253,7 +253,7 @@ async fn take_away<E: Ec2>(agent: &Agent<E>, volume: &PoolVolume, id: &VolumeId)
         return Ok(Progress::Moving);
     }
     // Whoever follows or publishes it has it open; the kernel would refuse to unmount it.
-    agent.live.let_go(id).await;
+    agent.live.let_go(id, volume).await;
     blocking(move || mount::ensure_unmounted(&path)).await?;
     let unmounted = |side: NodeStatus| NodeStatus { mounted: false, published: 0, error: None, sync: None, ..side };
     agent.report(volume, |side| Some(unmounted(agent.side(side)))).await?;

@@ -149,9 +149,18 @@ impl<E> Agent<E> {
         format!("{id} ({}) is not mounted yet: {reason}", volume.name_any())
     }
 
-    /// The object of an EBS volume, when it is assigned to this node.
+    /// Notes whether pods of this node have a source that another driver mounts, so that the controller gives it to us.
+    pub(super) fn set_requested(&self, volume: &VolumeId, is_requested: bool) {
+        self.requested.send_if_modified(|all| match (all.get(volume).copied(), is_requested) {
+            (None, true) => all.insert(volume.clone(), 1).is_none(),
+            (Some(_), false) => all.remove(volume).is_some(),
+            _ => false,
+        });
+    }
+
+    /// The object of an EBS volume, when it is assigned to this node to be attached.
     pub(super) fn assigned(&self, id: &VolumeId) -> Option<Arc<PoolVolume>> {
-        let has_id = |volume: &&Arc<PoolVolume>| volume_id(volume).as_ref() == Some(id);
+        let has_id = |volume: &&Arc<PoolVolume>| volume_id(volume).as_ref() == Some(id) && !is_foreign(volume);
         self.volumes.state().iter().find(has_id).cloned()
     }
 }
@@ -185,6 +194,11 @@ impl Drop for Request<'_> {
 /// The EBS volume of an object, once EC2 has given one.
 pub(super) fn volume_id(volume: &PoolVolume) -> Option<VolumeId> {
     volume.status.as_ref()?.cloud.as_ref()?.volume_id.as_deref().map(VolumeId::new)
+}
+
+/// Whether it is a source that another driver attaches, mounts, unmounts and detaches.
+pub(super) fn is_foreign(volume: &PoolVolume) -> bool {
+    volume.spec.publish.as_ref().is_some_and(|publish| publish.attached_by.is_some())
 }
 
 fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -40,7 +40,8 @@ pub struct PoolNodeStatus {
     pub attach_limit: u32,
     /// How many volumes of pools are attached.
     pub attached: u32,
-    /// EBS volumes that pods on this node wait for while another node holds them.
+    /// EBS volumes that pods on this node wait for while another node holds them, and sources that pods here have from another
+    /// driver.
     #[serde(default)]
     pub requested: Vec<String>,
     /// Where the agent publishes sources to other agents, as address and port. Default: it has no certificate yet.

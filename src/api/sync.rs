@@ -24,6 +24,10 @@ pub struct PublishSpec {
     /// Whether pods get what a copy has while nobody publishes the source. Default: false, they wait.
     #[serde(default)]
     pub serves_alone: bool,
+    /// The driver that attaches and mounts the source, when that is not the agent: the agent then publishes it where pods have
+    /// it, and never attaches, mounts, unmounts or detaches it. Default: the agent does. Example: ebs.csi.aws.com.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached_by: Option<String>,
     /// The agent makes one checkpoint for each number that it has not seen. Default: none is wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<u64>,
@@ -60,7 +64,7 @@ pub struct SyncStatus {
     /// How many sync generations it lacks of what is known.
     #[serde(default)]
     pub lag: u64,
-    /// When it last had all that the source had.
+    /// When it last had all that the source had. Of a source that no pod has: when the last one let it go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_in_sync_time: Option<Time>,
     /// Where the source is published, as address and port.

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
     validation = Rule::new("self.mode == 'Live' || !has(self.exclude) && !has(self.preserveOnCopies) && !has(self.bandwidth)").message("spec.sync.exclude, preserveOnCopies and bandwidth need spec.sync.mode Live")
 )]
 pub struct SyncSpec {
-    /// `Live`: an agent attaches the source and publishes it, and every mounted volume has each change a moment later.
+    /// `Live`: an agent publishes the source, and every mounted volume has each change a moment later. The agent attaches a source
+    /// that is named by `volumeID`; one that is a PersistentVolumeClaim it publishes while and where a pod has it mounted.
     /// `None`: volumes stay as the snapshot was that they were filled from. Default: None.
     #[serde(default)]
     pub mode: SyncMode,

@@ -45,7 +45,6 @@ pub use super::sync_spec::{SourceSync, SyncMode, SyncSpec, WhenSourceAway};
     validation = Rule::new("self.source == oldSelf.source").message("spec.source cannot change; make a new pool for another source"),
     validation = Rule::new("!(has(self.source.snapshotID) && has(self.snapshots) && has(self.snapshots.schedule))").message("spec.snapshots.schedule needs a source volume; spec.source.snapshotID is fixed content, of which no snapshots are taken"),
     validation = Rule::new("!(has(self.source.snapshotID) && has(self.sync) && self.sync.mode == 'Live')").message("spec.sync.mode Live needs a source volume; spec.source.snapshotID is fixed content"),
-    validation = Rule::new("!(has(self.source.persistentVolumeClaim) && has(self.sync) && self.sync.mode == 'Live')").message("spec.sync.mode Live needs spec.source.volumeID; the volume of a PersistentVolumeClaim is attached by the driver of that claim"),
     validation = Rule::new("!(self.claims.access == 'ReadWrite' && self.claims.reclaimPolicy == 'Recycle') || has(self.sync) && self.sync.mode == 'Live' && !has(self.sync.exclude) && !has(self.sync.preserveOnCopies)").message("spec.claims.reclaimPolicy Recycle with spec.claims.access ReadWrite needs spec.sync.mode Live without exclude and preserveOnCopies, since only then everything that pods wrote is found and mended; use Delete or Retain")
 )]
 pub struct VolumePoolSpec {
@@ -105,7 +104,8 @@ pub struct SourceSpec {
     pub volume_id: Option<String>,
 
     /// A PersistentVolumeClaim of this namespace that is an EBS volume of the driver ebs.csi.aws.com or of ours. It needs
-    /// no tag: who may use the claim may read what is on it. Example: {name: web-src}.
+    /// no tag: who may use the claim may read what is on it. With `spec.sync.mode: Live` it is published on the node whose pods
+    /// have it mounted, and never attached, mounted or detached by us. Example: {name: web-src}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persistent_volume_claim: Option<ClaimSource>,
 

@@ -115,6 +115,7 @@ pub fn offer(pool: &VolumePool) -> Offer {
             position: snapshot.position.as_deref().and_then(SyncPosition::parse),
             time: snapshot.start_time.as_ref().map(|time| time.0),
         }),
+        source_claim: spec.source.persistent_volume_claim.as_ref().map(|claim| claim.name.clone()),
         is_closed: spec.paused || pool.metadata.deletion_timestamp.is_some(),
     }
 }
@@ -156,6 +157,7 @@ pub fn volume_seen(volume: &PoolVolume, cloud: Option<CloudVolume>, initialized:
         size: GiB(spec.size_gib),
         origin: Origin { snapshot: SnapshotId::new(&spec.origin.snapshot_id), generation: spec.origin.generation },
         claim: spec.claim_ref.clone(),
+        attached_by: spec.publish.as_ref().and_then(|publish| publish.attached_by.clone()),
         node_name: spec.node_name.as_deref().map(NodeName::new),
         deleting: volume.metadata.deletion_timestamp.is_some(),
         retired: spec.retired,

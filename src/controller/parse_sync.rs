@@ -8,7 +8,7 @@ use crate::api::{CheckpointStatus, Content, PublishSpec, RefreshSpec, SyncStatus
 use crate::domain::{NodeName, SyncPosition, quantity_bytes};
 use crate::plan::{CheckpointSeen, ContentSeen, PublishWanted, RefreshSeen, RefreshWanted, SyncSeen, VerifiedSeen};
 
-/// How the source of a pool is published; none for a pool that is not live.
+/// How the source of a pool is published; none for a pool that is not live. Who attaches it is known once its volume is.
 pub fn publish_wanted(pool: &VolumePool) -> Option<PublishWanted> {
     let (sync, claims) = (&pool.spec.sync, &pool.spec.claims);
     (sync.mode == SyncMode::Live && pool.spec.source.snapshot_id.is_none()).then_some(())?;
@@ -21,6 +21,7 @@ pub fn publish_wanted(pool: &VolumePool) -> Option<PublishWanted> {
         bandwidth_bytes_per_second: sync.bandwidth.as_deref().and_then(quantity_bytes).and_then(|bytes| u64::try_from(bytes).ok()),
         max_staleness_milliseconds: milliseconds,
         serves_alone: claims.when_source_away == WhenSourceAway::Serve,
+        attached_by: None,
     })
 }
 
@@ -74,6 +75,7 @@ pub fn publish_told(spec: &PublishSpec) -> PublishWanted {
         bandwidth_bytes_per_second: spec.bandwidth_bytes_per_second,
         max_staleness_milliseconds: spec.max_staleness_milliseconds,
         serves_alone: spec.serves_alone,
+        attached_by: spec.attached_by.clone(),
     }
 }
 
@@ -85,6 +87,7 @@ pub fn publish_spec(wanted: &PublishWanted, before: Option<&PublishSpec>) -> Pub
         bandwidth_bytes_per_second: wanted.bandwidth_bytes_per_second,
         max_staleness_milliseconds: wanted.max_staleness_milliseconds,
         serves_alone: wanted.serves_alone,
+        attached_by: wanted.attached_by.clone(),
         checkpoint: before.and_then(|before| before.checkpoint),
     }
 }
@@ -97,6 +100,7 @@ pub fn sync_seen(status: &SyncStatus) -> SyncSeen {
         address: status.address.clone(),
         checkpoint: status.checkpoint.as_ref().map(|answer| checkpoint_seen(&status.source, answer)),
         verified: status.verified.as_ref().map(verified_seen),
+        last_in_sync: status.last_in_sync_time.as_ref().map(|time| time.0),
         error: status.error.clone(),
     }
 }

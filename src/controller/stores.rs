@@ -57,7 +57,7 @@ impl Stores {
         Self {
             pools: reflect(tasks, Api::all(client.clone()), config(), all.clone()),
             volumes: reflect(tasks, Api::all(client.clone()), config(), all),
-            pool_nodes: reflect(tasks, Api::all(client.clone()), config(), demand.clone()),
+            pool_nodes: reflect(tasks, Api::all(client.clone()), config(), both.clone()),
             nodes: reflect(tasks, Api::all(client.clone()), config(), both),
             claims: reflect(tasks, Api::all(client.clone()), config(), demand.clone()),
             pvs: reflect(tasks, Api::all(client.clone()), config(), demand.clone()),

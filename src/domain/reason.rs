@@ -67,6 +67,8 @@ pub enum Reason {
     NoNodeForSource,
     /// The node that has the source cannot publish it.
     SourceFailed,
+    /// No pod has the source mounted, whose volume another driver attaches, so that its content cannot change.
+    NotMounted,
     /// A node was told to publish the source.
     SourceAssigned,
     /// A node publishes the source from now on.
@@ -169,6 +171,7 @@ impl Reason {
             Self::SourceInUse => "SourceInUse",
             Self::NoNodeForSource => "NoNodeForSource",
             Self::SourceFailed => "SourceFailed",
+            Self::NotMounted => "NotMounted",
             Self::SourceAssigned => "SourceAssigned",
             Self::SourcePublished => "SourcePublished",
             Self::SourceCompared => "SourceCompared",

@@ -29,6 +29,8 @@ pub enum SyncState {
     Disconnected,
     /// The copy cannot go on; `error` says why. It serves what it has.
     Failed,
+    /// No pod has the source, whose volume another driver attaches: it stays where it was when the last one let it go.
+    NotMounted,
 }
 
 /// How closely a copy is compared with its source.

@@ -119,7 +119,7 @@ fn check_parts(path: &str, value: &Value, schema: &Value, faults: &mut Vec<Strin
 /// A pool that was never applied, in an account that has its source and in a cluster that has nodes where it wants them;
 /// and what that takes for granted.
 pub fn seen_of(pool: &VolumePool, assumed: &Assumed, now: Timestamp) -> anyhow::Result<(PoolSeen, Vec<String>)> {
-    let wanted = parse::pool_wanted(pool, "offline").context("spec.source or spec.template.size cannot be read")?;
+    let mut wanted = parse::pool_wanted(pool, "offline").context("spec.source or spec.template.size cannot be read")?;
     let zone = wanted.zones.first().cloned().unwrap_or_else(|| Zone::new(ANY_ZONE));
     let size = wanted.size.unwrap_or(assumed.source_size).min(assumed.source_size);
     let tags = [(TAG_SOURCE.to_owned(), "*".to_owned())].into();
@@ -141,7 +141,10 @@ pub fn seen_of(pool: &VolumePool, assumed: &Assumed, now: Timestamp) -> anyhow::
     notes.push("each zone of the pool has a node".to_owned());
     let agent = (NodeName::new(ANY_NODE), AgentSeen { zone: zone.clone(), free_slots: 1, publishes: true, is_cordoned: false });
     let is_live = wanted.live.is_some();
-    if is_live {
+    if let (Some(publish), Source::Claim(claim)) = (&mut wanted.live, &wanted.source) {
+        publish.attached_by = Some("the driver of the claim".to_owned());
+        notes.push(format!("no pod has the claim {claim} mounted"));
+    } else if is_live {
         notes.push(format!("an agent in {zone} has room for the source"));
     }
     let zones_with_nodes: BTreeSet<Zone> = if wanted.zones.is_empty() { [zone].into() } else { wanted.zones.iter().cloned().collect() };
@@ -154,7 +157,6 @@ pub fn seen_of(pool: &VolumePool, assumed: &Assumed, now: Timestamp) -> anyhow::
         snapshots: Vec::new(),
         volumes: Vec::new(),
         source_object: None,
-        source_pv: None,
         agents: is_live.then_some(agent).into_iter().collect(),
         instances: BTreeMap::new(),
         nodes: [NodeName::new(ANY_NODE)].into(),

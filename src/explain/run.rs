@@ -107,7 +107,7 @@ async fn live<E: Ec2>(question: &Question, prices: &Prices, ec2: &E, cluster: &s
         claims.iter().find(is_it).cloned()
     };
     let find_pv = |name: &str| pvs.iter().find(|pv| pv.name_any() == name).cloned();
-    let view = View::new(pools, volumes, &nodes, &agents).with_claims(find_claim, find_pv);
+    let view = View::new(pools, volumes, &nodes, &agents).with_handles(&pvs).with_claims(find_claim, find_pv);
     let (mut explanations, now) = (Vec::new(), Timestamp::now());
     let sweep = sweep_for(ec2, cluster, &view, now).await?;
     for pool in view.pools.iter().filter(|pool| is_asked_for(question, pool)) {

@@ -73,6 +73,8 @@ pub struct Offer {
     pub origin: Option<Origin>,
     /// What they have of the source then, of a pool that is live.
     pub content: Option<ContentSeen>,
+    /// The PersistentVolumeClaim that is its source, which nobody gets from us.
+    pub source_claim: Option<String>,
     /// Whether the pool is being deleted or paused, so that nothing new is made.
     pub is_closed: bool,
 }

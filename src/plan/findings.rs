@@ -12,10 +12,11 @@ use super::{live, refresh};
 
 /// All conditions; `Ready` last, since it repeats the first of the others that does not hold.
 pub(super) fn of(seen: &PoolSeen, lives: &Lives<'_>, source: &Judged, (stock, zones): (&Stock, &Zones)) -> Vec<Finding> {
-    let mut findings = vec![of_source(source), of_snapshot(seen, source, stock), of_filling(seen, zones)];
+    let mut findings = vec![of_source(seen, source), of_snapshot(seen, source, stock), of_filling(seen, zones)];
     let in_sync = live::finding(seen, lives, source);
-    // A mounted volume that is behind for a moment does not break the promise; a source that nobody hears does.
-    let silence = in_sync.iter().filter(|finding| !matches!(finding.reason, Reason::CatchingUp | Reason::CopyFailed));
+    // A mounted volume that is behind for a moment does not break the promise, nor does a source that no pod has; one that
+    // nobody hears does.
+    let silence = in_sync.iter().filter(|finding| !matches!(finding.reason, Reason::CatchingUp | Reason::CopyFailed | Reason::NotMounted));
     let ready = match findings.iter().chain(silence).find(|finding| !finding.holds) {
         Some(first) => Finding { condition: Condition::Ready, ..first.clone() },
         None => Finding::new(Condition::Ready, true, Reason::PoolReady, format!("{} volumes are ready", seen.pool.replicas)),
@@ -25,8 +26,9 @@ pub(super) fn of(seen: &PoolSeen, lives: &Lives<'_>, source: &Judged, (stock, zo
     findings
 }
 
-fn of_source(source: &Judged) -> Finding {
+fn of_source(seen: &PoolSeen, source: &Judged) -> Finding {
     match source {
+        Ok(usable) if let Some(finding) = live::not_mounted(seen, &usable.id) => finding,
         Ok(usable) => Finding::new(Condition::SourceReady, true, Reason::AsWanted, format!("{} can be copied", usable.id)),
         Err(blocked) => Finding::new(Condition::SourceReady, false, blocked.reason, blocked.message.clone()),
     }

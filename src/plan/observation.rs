@@ -31,8 +31,6 @@ pub struct PoolSeen {
     pub volumes: Vec<VolumeSeen>,
     /// The object of the source volume, of a pool that is live or was.
     pub source_object: Option<SourceObject>,
-    /// The PersistentVolume of another driver that names the source volume: that driver attaches it, and we never do.
-    pub source_pv: Option<String>,
     /// Agents that could publish the source; empty for a pool that is not live.
     pub agents: BTreeMap<NodeName, AgentSeen>,
     /// The node of each instance that has an agent.
@@ -166,6 +164,8 @@ pub enum ClaimFault {
     NotBound,
     /// Its PersistentVolume is something else, in words.
     NotEbs(String),
+    /// It is a raw block device, and the pool is live: no mount tells when it is written.
+    Raw,
 }
 
 /// A snapshot and the generation of its content.
@@ -211,6 +211,8 @@ pub struct VolumeSeen {
     pub origin: Origin,
     /// The claim that holds it.
     pub claim: Option<ClaimRef>,
+    /// The driver that attaches it, of a source that our agents do not attach.
+    pub attached_by: Option<String>,
     /// The node that shall attach it.
     pub node_name: Option<NodeName>,
     /// Whether its deletion was asked for.

@@ -229,6 +229,7 @@ fn blank(pool: &PoolWanted, suffix: &str, new: &NewVolume) -> VolumeSeen {
         size: new.size,
         origin: new.origin.clone(),
         claim: None,
+        attached_by: None,
         node_name: None,
         deleting: false,
         retired: false,

@@ -90,6 +90,13 @@ fn of_claim(source: &Source, fault: &ClaimFault) -> Blocked {
             let message = format!("{field}: {claim} is not bound to a PersistentVolume yet; a pod that uses it may have to run once");
             Blocked::new(Reason::SourceNotBound, message)
         }
+        ClaimFault::Raw => {
+            let message = format!(
+                "{field}: {claim} has volumeMode Block, and nobody can tell when it is written; use one with volumeMode Filesystem, or set \
+                 spec.sync.mode to None"
+            );
+            Blocked::new(Reason::SourceNotUsable, message)
+        }
         ClaimFault::NotEbs(what) => {
             let message = format!(
                 "{field}: {claim} is not an EBS volume but {what}; the source must be of the driver ebs.csi.aws.com or volumedispatcher.io"

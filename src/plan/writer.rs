@@ -13,6 +13,7 @@ pub(super) fn serve(seen: &DemandSeen, claim: &ClaimSeen, (key, offer): (&Object
         let message = format!("the source of the VolumePool {key} is written from its own namespace {} only", key.namespace);
         return Err(Refusal::new(Reason::NamespaceNotAllowed, message));
     }
+    is_ours_to_give(seen, offer, key)?;
     if let Some(volume) = held_by(seen, claim) {
         return hand_over(volume, claim, offer).map(Some);
     }
@@ -29,6 +30,23 @@ pub(super) fn serve(seen: &DemandSeen, claim: &ClaimSeen, (key, offer): (&Object
         claim: writer(claim),
         node,
     }))
+}
+
+/// The source is given to pods only where our agents attach it.
+fn is_ours_to_give(seen: &DemandSeen, offer: &Offer, key: &ObjectKey) -> Result<(), Refusal> {
+    let driver = seen.volumes.iter().find(|volume| belongs_to(volume, key) && volume.role == Role::Source);
+    let driver = driver.and_then(|source| source.attached_by.as_deref());
+    let message = match (&offer.source_claim, driver) {
+        (Some(claim), _) => {
+            format!("the source of the VolumePool {key} is the PersistentVolumeClaim {claim}; use that claim itself to write it")
+        }
+        (None, Some(driver)) => format!(
+            "the source of the VolumePool {key} is attached by the driver {driver}; write it by the PersistentVolumeClaim of its \
+             PersistentVolume"
+        ),
+        (None, None) => return Ok(()),
+    };
+    Err(Refusal::new(Reason::InvalidClaim, message))
 }
 
 fn writer(claim: &ClaimSeen) -> ClaimRef {

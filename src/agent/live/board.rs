@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kube::ResourceExt;
 use tokio::sync::watch;
 use treesync::model::Position;
 
 use super::progress::{Heard, Link, Progress};
 use super::wanted::{Kept, SourceSeen};
-use crate::api::{CheckpointStatus, VerifiedStatus};
+use crate::api::{CheckpointStatus, PoolVolume, VerifiedStatus};
 use crate::domain::{ObjectKey, VolumeId};
 
 /// How a source that is published here is.
@@ -44,6 +45,8 @@ pub(super) struct State {
     pub(super) answers: BTreeMap<VolumeId, Answers>,
     /// Copies that somebody else works on at the moment; no session has them.
     pub(super) withheld: BTreeSet<VolumeId>,
+    /// Whether the process ends, so that nothing is begun.
+    pub(super) is_stopping: bool,
 }
 
 impl State {
@@ -52,6 +55,12 @@ impl State {
         self.kept.remove(volume);
         self.copies.remove(volume);
         self.answers.remove(volume);
+    }
+
+    /// Whether a volume is kept for this object: the source of one pool may be a volume of another.
+    pub(super) fn keeps(&self, id: &VolumeId, object: &PoolVolume) -> bool {
+        let key = ObjectKey::new(object.namespace().unwrap_or_default(), object.name_any());
+        self.kept.get(id).is_some_and(|kept| kept.object == key)
     }
 
     /// Something is heard of the source of a pool, for all of its copies.
@@ -176,6 +185,7 @@ mod tests {
             promise: Promise { max_staleness: Duration::from_secs(5), serves_alone: false },
             published: published.then(|| ("node1".to_owned(), "10.0.0.1:8082".to_owned())),
             why_not: "it is being attached".to_owned(),
+            rests_at: None,
         };
         let links = link.map(|link| (pool(), link)).into_iter().collect();
         State { links, sources: BTreeMap::from([(pool(), source)]), ..State::default() }

@@ -11,12 +11,13 @@ use tokio::time::Instant;
 
 use super::listener::Listener;
 use super::publication::{Published, failed};
+use super::rest;
 use super::scene::Scene;
 use super::session::Session;
 use super::sources;
 use super::wanted::{Following, Publication, Wanted, wanted};
 use crate::api::PoolVolume;
-use crate::domain::ObjectKey;
+use crate::domain::{ObjectKey, VolumeId};
 
 /// How often everything is looked at without a reason: what has ended by itself is started again.
 const LOOK: Duration = Duration::from_secs(1);
@@ -37,6 +38,8 @@ struct Pool {
     session: Option<Session>,
     published: Option<Published>,
     rests_until: Option<Instant>,
+    /// Copies of which it was read where they are.
+    looked: BTreeSet<VolumeId>,
 }
 
 /// Runs forever.
@@ -123,6 +126,7 @@ impl Pool {
         }
         if let (None, Some(wanted)) = (&self.session, wanted) {
             self.session = Session::start(scene, key, wanted);
+            rest::look(scene, key, wanted, &mut self.looked);
         }
     }
 

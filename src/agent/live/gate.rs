@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::progress::{Link, Progress};
+use crate::domain::SyncPosition;
 
 /// How long a source is silent before it counts as away: some heartbeats may be lost, and an agent that restarts is back sooner.
 const AWAY_AFTER: Duration = Duration::from_secs(10);
@@ -18,31 +19,54 @@ pub(super) struct Promise {
     pub(super) serves_alone: bool,
 }
 
+/// What a claim is judged by beside its copy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms<'a> {
+    pub(super) promise: Promise,
+    /// Where the source is while no pod has it: it cannot change, so that whoever has all of that is fresh.
+    pub(super) rests_at: Option<&'a SyncPosition>,
+}
+
 /// Says yes, or what is waited for, in words for the pod's events. `is_torn` tells whether the copy is between two
 /// states of the source; that is never served.
 pub(super) fn may_publish(
     now: Instant,
     copy: &Progress,
     link: &Link,
-    promise: Promise,
+    Terms { promise, rests_at }: Terms<'_>,
     is_torn: impl FnOnce() -> bool,
 ) -> Result<(), String> {
+    let rest = rests_at.filter(|_| matches!(link, Link::Unpublished(_)));
+    if rest.is_some_and(|rest| copy.has(rest)) {
+        return Ok(());
+    }
     if copy.is_fresh(now, promise.max_staleness) {
         return Ok(());
     }
-    let is_silent = !copy.is_fresh(now, promise.max_staleness.max(AWAY_AFTER));
+    let is_silent = rest.is_some() || !copy.is_fresh(now, promise.max_staleness.max(AWAY_AFTER));
     let is_alone = is_silent && matches!(link, Link::Unpublished(_) | Link::Broken(_));
     if promise.serves_alone && is_alone && !is_torn() {
         return Ok(());
     }
-    Err(waits_for(copy, link, promise))
+    Err(if rest.is_some() { waits_for_a_mount(copy, promise) } else { waits_for(copy, link, promise) })
+}
+
+const FIX: &str = "; with spec.claims.whenSourceAway: Serve the pool would hand out what it has";
+
+fn waits_for_a_mount(copy: &Progress, promise: Promise) -> String {
+    let what = copy.problem.as_ref().map_or_else(
+        || "it lacks changes that its source had last".to_owned(),
+        |problem| format!("it cannot follow its source: {problem}"),
+    );
+    let fix = if promise.serves_alone { "" } else { FIX };
+    format!("{what}, and no pod has the source mounted, so that no node publishes it; it catches up when a pod mounts the source{fix}")
 }
 
 fn waits_for(copy: &Progress, link: &Link, promise: Promise) -> String {
     if let Some(problem) = &copy.problem {
         return format!("it cannot follow its source: {problem}");
     }
-    let fix = if promise.serves_alone { "" } else { "; with spec.claims.whenSourceAway: Serve the pool would hand out what it has" };
+    let fix = if promise.serves_alone { "" } else { FIX };
     match link {
         Link::Unpublished(why) => format!("its source is not published: {why}{fix}"),
         Link::Broken(why) => format!("its source cannot be reached: {why}{fix}"),
@@ -62,8 +86,9 @@ mod tests {
     use jiff::Timestamp;
     use treesync::model::{Position, SourceId};
 
-    const WAITS: Promise = Promise { max_staleness: Duration::from_secs(5), serves_alone: false };
-    const SERVES: Promise = Promise { serves_alone: true, ..WAITS };
+    const PROMISE: Promise = Promise { max_staleness: Duration::from_secs(5), serves_alone: false };
+    const WAITS: Terms<'_> = Terms { promise: PROMISE, rests_at: None };
+    const SERVES: Terms<'_> = Terms { promise: Promise { serves_alone: true, ..PROMISE }, rests_at: None };
 
     fn at(generation: u64) -> Position {
         Position { source: SourceId([1; 16]), epoch: 1, generation }
@@ -111,6 +136,24 @@ mod tests {
         let judge = |seconds| may_publish(start + Duration::from_secs(seconds), &copy, &broken(), SERVES, || false);
         assert!(judge(6).is_err(), "its agent may have been restarted, and is back in a moment");
         assert_eq!(judge(11), Ok(()));
+    }
+
+    #[test]
+    fn a_copy_of_a_source_that_nobody_has_is_fresh_when_it_has_its_last_position() {
+        let (now, away) = (Instant::now(), Link::Unpublished("no pod has it".to_owned()));
+        let rest = SyncPosition { source: at(7).source.to_string(), epoch: 1, generation: 7 };
+        let judge = |copy: &Progress, terms| may_publish(now, copy, &away, Terms { rests_at: Some(&rest), ..terms }, || false);
+        let mut copy = Progress::default();
+        copy.hear(Heard::Opened(Some(at(7))));
+        assert_eq!(judge(&copy, WAITS), Ok(()));
+        copy.hear(Heard::Opened(Some(at(6))));
+        let words = judge(&copy, WAITS).expect_err("a change is missing");
+        assert!(words.contains("no pod has the source mounted") && words.contains("whenSourceAway: Serve"), "{words}");
+        assert_eq!(judge(&copy, SERVES), Ok(()));
+        copy.hear(Heard::Opened(Some(at(7))));
+        assert!(may_publish(now, &copy, &away, WAITS, || false).is_err(), "it is not known where the source is");
+        let moves = may_publish(now, &copy, &Link::Connected, Terms { rests_at: Some(&rest), ..WAITS }, || false);
+        assert!(moves.is_err(), "it is published again, and may have changed");
     }
 
     #[test]

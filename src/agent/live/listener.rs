@@ -70,6 +70,11 @@ impl Listener {
         self.address.clone()
     }
 
+    /// What it serves.
+    pub(super) fn sources(&self) -> Sources<Arc<Publisher>> {
+        self.sources.clone()
+    }
+
     /// Serves a source no more.
     pub(super) fn close(&self, pool: &ObjectKey) {
         self.sources.remove(&pool.to_string());

@@ -16,7 +16,9 @@ mod pace;
 mod progress;
 mod public_file;
 mod publication;
+mod publishers;
 mod reports;
+mod rest;
 mod scene;
 mod session;
 mod side;
@@ -36,6 +38,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use treesync::apply::{MarkerState, read_marker};
+use treesync::model::Position;
 use treesync::tree::Root;
 use treesync::wire::TlsMaterial;
 
@@ -45,6 +48,8 @@ use crate::domain::{NodeName, ObjectKey, VolumeId};
 use crate::metrics::LiveMetrics;
 use board::{Board, State};
 use crew::Command;
+use gate::Terms;
+use publishers::Publishers;
 use scene::Scene;
 use wanted::Kept;
 
@@ -62,6 +67,8 @@ pub(super) struct Watched {
     pub(super) identity: watch::Receiver<Option<TlsMaterial>>,
     /// Notified when sources change.
     pub(super) sources_changed: Arc<Notify>,
+    /// The same, for what looks after sources of other drivers.
+    pub(super) foreign_changed: Arc<Notify>,
     /// Notified when orders may have changed.
     pub(super) orders_changed: Arc<Notify>,
 }
@@ -70,6 +77,7 @@ pub(super) struct Watched {
 #[derive(Clone)]
 pub(super) struct Live {
     board: Board,
+    publishers: Publishers,
     sources: Store<PoolVolume>,
     commands: mpsc::UnboundedSender<Command>,
 }
@@ -85,13 +93,13 @@ impl Live {
         watched: Watched,
     ) -> Self {
         let spool = state.join("spool");
-        let (board, client, publishers) = (Board::default(), reporter.client.clone(), Arc::default());
+        let (board, client, publishers) = (Board::default(), reporter.client.clone(), Publishers::default());
         let identity = watched.identity;
         let speaker = events::Reporter { controller: "volume-dispatcher-agent".to_owned(), instance: Some(node.to_string()) };
         let recorder = Recorder::new(client.clone(), speaker);
         let scene = Scene { board, client, recorder, node: node.clone(), settings, identity, spool, metrics, publishers };
         let (commands, orders) = mpsc::unbounded_channel();
-        let live = Self { board: scene.board.clone(), sources: watched.sources.clone(), commands };
+        let live = Self { board: scene.board.clone(), publishers: scene.publishers.clone(), sources: watched.sources.clone(), commands };
         tasks.spawn(crew::run(scene.clone(), watched.sources, watched.sources_changed, orders));
         let seen = orders::Seen { volumes: watched.volumes.clone(), operations: watched.operations.clone(), reporter: reporter.clone() };
         tasks.spawn(orders::run(scene.clone(), seen, watched.orders_changed, live.commands.clone()));
@@ -115,7 +123,11 @@ impl Live {
             is_source: volume.spec.role == Role::Source,
             path: path.to_owned(),
         };
-        if self.board.read().kept.get(id) == Some(&kept) {
+        let is_known = {
+            let state = self.board.read();
+            state.is_stopping || state.kept.get(id) == Some(&kept)
+        };
+        if is_known {
             return;
         }
         self.board.change(|state| drop(state.kept.insert(id.clone(), kept)));
@@ -123,17 +135,39 @@ impl Live {
     }
 
     /// From now on a volume is left alone. When this returns nothing of it is open here any more.
-    pub(super) async fn let_go(&self, id: &VolumeId) {
-        if self.board.read().kept.contains_key(id) {
+    pub(super) async fn let_go(&self, id: &VolumeId, volume: &PoolVolume) {
+        let is_kept = self.board.read().keeps(id, volume);
+        if is_kept {
             self.board.change(|state| state.forget(id));
             self.board.unused(id).await;
             self.ask(Command::Settle).await;
         }
     }
 
+    /// What keeps a volume at present, if that is not the object itself.
+    pub(super) fn kept_by_another(&self, id: &VolumeId, object: &ObjectKey) -> Option<ObjectKey> {
+        self.board.read().kept.get(id).map(|kept| kept.object.clone()).filter(|other| other != object)
+    }
+
+    /// From now on a source is published no more. It is closed when this returns, though streams, orders or the crew are in the
+    /// middle of something, so that its owner can unmount it. Returns where it was at last; none when that took too long.
+    pub(super) async fn release(&self, id: &VolumeId) -> Option<Position> {
+        let pool = self.board.read().kept.get(id).map(|kept| kept.pool.clone())?;
+        // Before the publisher is taken: one that starts in this moment looks whether it is wanted after it was announced.
+        self.board.change(|state| state.forget(id));
+        let (publishers, of) = (self.publishers.clone(), pool.clone());
+        let last = tokio::task::spawn_blocking(move || publishers.let_go(&of, LAST_WITHIN)).await;
+        self.board.change(|state| drop(state.publishing.remove(&pool)));
+        self.commands.send(Command::Look).ok();
+        last.ok().flatten()
+    }
+
     /// Ends all of it, in order, for the end of the process.
     pub(super) async fn stop(&self) {
-        self.board.change(|state| state.kept.clear());
+        self.board.change(|state| {
+            state.is_stopping = true;
+            state.kept.clear();
+        });
         self.ask(Command::Settle).await;
     }
 
@@ -163,7 +197,8 @@ fn may_publish(state: &State, id: &VolumeId) -> Result<(), String> {
     let Some(kept) = state.kept.get(id).filter(|kept| !kept.is_source) else { return Ok(()) };
     let Some(source) = state.sources.get(&kept.pool) else { return Err("the source of its pool is not known yet".to_owned()) };
     let copy = state.copies.get(id).cloned().unwrap_or_default();
-    gate::may_publish(Instant::now(), &copy, &state.link(&kept.pool), source.promise, || is_torn(&kept.path))
+    let terms = Terms { promise: source.promise, rests_at: source.rests_at.as_ref() };
+    gate::may_publish(Instant::now(), &copy, &state.link(&kept.pool), terms, || is_torn(&kept.path))
 }
 
 /// Whether a copy is between two states of its source. One whose marker cannot be read may be.
@@ -171,6 +206,11 @@ fn is_torn(path: &Path) -> bool {
     let marker = Root::open(path).map_err(drop).and_then(|root| read_marker(&root).map_err(drop));
     marker.map_or(true, |marker| marker.is_some_and(|marker| marker.state != MarkerState::Clean))
 }
+
+/// How long the last checkpoint of a source may take that its owner is about to unmount. The kubelet unmounts about 100 ms after
+/// it has unmounted from the last pod, and tries again after half a second when the kernel refuses (Kubernetes
+/// `pkg/util/goroutinemap/exponentialbackoff`).
+const LAST_WITHIN: Duration = Duration::from_millis(300);
 
 /// Makes a mounted copy ready to be kept in step. Blocks.
 pub(super) fn prepare_copy(path: &Path) -> std::io::Result<()> {

@@ -46,7 +46,7 @@ fn is_due(operation: &PathOperation, node: &NodeName) -> bool {
 pub(super) async fn perform(client: &Client, scene: &Scene, operation: &PathOperation) {
     let namespace = operation.namespace().unwrap_or_default();
     let pool = ObjectKey::new(namespace.as_str(), operation.spec.pool_ref.name.as_str());
-    let Some(publisher) = scene.publisher(&pool) else { return };
+    let Some(publisher) = scene.publishers.of(&pool) else { return };
     // Mounted as long as somebody has the publisher.
     let mount = scene.board.read().kept.values().find(|kept| kept.pool == pool && kept.is_source).map(|kept| kept.path.clone());
     let Some(mount) = mount else { return };

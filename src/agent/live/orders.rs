@@ -83,7 +83,7 @@ pub(super) async fn run(scene: Scene, seen: Seen, changed: Arc<Notify>, crew: mp
 
 fn look_at_volumes(scene: &Scene, seen: &Seen, crowd: &mut Crowd, crew: &mpsc::UnboundedSender<Command>) {
     for volume in seen.volumes.state() {
-        let Some(id) = volume_id(&volume).filter(|id| scene.board.read().kept.contains_key(id)) else { continue };
+        let Some(id) = volume_id(&volume).filter(|id| scene.board.read().keeps(id, &volume)) else { continue };
         let stored = seen.reporter.stored(&volume).and_then(|stored| stored.sync);
         let side = super::side::side(&scene.board.read(), &id, stored.as_ref(), tokio::time::Instant::now());
         for order in open_orders(&volume, side.as_ref()) {
@@ -120,7 +120,7 @@ impl Crowd {
 
 /// Waits for a publisher: the order stays open until there is one.
 async fn checkpoint(scene: &Scene, id: &VolumeId, pool: &ObjectKey, number: u64) {
-    let Some(publisher) = scene.publisher(pool) else { return };
+    let Some(publisher) = scene.publishers.of(pool) else { return };
     let made = tokio::task::spawn_blocking(move || publisher.checkpoint().map_err(|error| error.to_string())).await;
     let made = made.unwrap_or_else(|error| Err(error.to_string()));
     info!(%pool, number, result = ?made, "checkpoint");

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use treesync::model::Position;
 
+use crate::domain::SyncPosition;
+
 /// Whether the source of a copy can be heard.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) enum Link {
@@ -92,6 +94,13 @@ impl Progress {
     /// Whether what readers see is at most so old.
     pub(super) fn is_fresh(&self, now: Instant, max_staleness: Duration) -> bool {
         self.in_sync.is_some_and(|(instant, _)| now.saturating_duration_since(instant) <= max_staleness)
+    }
+
+    /// Whether readers see all that a source has that rests there.
+    pub(super) fn has(&self, rest: &SyncPosition) -> bool {
+        let own = self.visible.filter(|_| self.problem.is_none());
+        let own = own.map(|own| SyncPosition { source: own.source.to_string(), epoch: own.epoch, generation: own.generation });
+        own.is_some_and(|own| own.is_at_least(rest))
     }
 
     /// How it is, in a word.

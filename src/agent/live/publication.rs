@@ -18,7 +18,7 @@ use super::scene::Scene;
 use super::tell::{News, of_source};
 use super::wanted::{Publication, rules};
 use crate::api::keys::LABEL_POOL;
-use crate::domain::{ObjectKey, Reason};
+use crate::domain::{ObjectKey, Reason, VolumeId};
 use crate::k8s::watch::{Wakers, reflect};
 
 /// How often the publisher is asked how it is. A position that is awaited is reported within 300 ms.
@@ -68,10 +68,15 @@ impl Published {
         let volumes = reflect(&mut holders, Api::namespaced(scene.client.clone(), &pool.namespace), of_pool, Wakers::default());
         let address = listener.open(pool, publisher.clone(), volumes);
         info!(%pool, address, position = %publisher.position(), index = publisher.status().index, "publishes");
-        scene.announce(pool, &publisher);
+        scene.publishers.announce(pool, &publisher, listener.sources());
+        if !scene.board.read().kept.contains_key(&publication.volume) {
+            // It was let go while it was opened, and who let it go saw no publisher.
+            let late = publisher.clone();
+            drop(tokio::task::spawn_blocking(move || late.let_go(Duration::ZERO)).await);
+        }
         let words = format!("{} publishes the source at {address}, from {} on", scene.node, publisher.position());
         scene.tell(pool, News { is_warning: false, reason: Reason::SourcePublished, words, volume: None });
-        let watching = tokio::spawn(watch(scene.clone(), pool.clone(), publisher.clone(), address));
+        let watching = tokio::spawn(watch(scene.clone(), pool.clone(), (publication.volume.clone(), publisher.clone()), address));
         Ok(Self { publication: publication.clone(), publisher, watching, _holders: holders })
     }
 
@@ -83,7 +88,8 @@ impl Published {
             listener.close(pool);
         }
         let mut publisher = self.publisher;
-        loop {
+        // One that has ended has closed everything, whoever still has it.
+        while publisher.status().phase != Phase::Ended {
             match Arc::try_unwrap(publisher) {
                 Ok(unused) => {
                     drop(tokio::task::spawn_blocking(move || drop(unused)).await);
@@ -112,7 +118,7 @@ fn options(publication: &Publication) -> Result<PublishOptions, String> {
 }
 
 /// Notes how the publisher is.
-async fn watch(scene: Scene, pool: ObjectKey, publisher: Arc<Publisher>, address: String) {
+async fn watch(scene: Scene, pool: ObjectKey, (volume, publisher): (VolumeId, Arc<Publisher>), address: String) {
     let mut before = PublishStatus { scans: 0, drift_of_feed: 0, sent_bytes: 0, ..publisher.status() };
     let (mut told, mut told_at) = (before.clone(), Instant::now());
     loop {
@@ -134,6 +140,9 @@ async fn watch(scene: Scene, pool: ObjectKey, publisher: Arc<Publisher>, address
             address: Some(address.clone()),
             error,
         };
+        if !scene.board.read().kept.contains_key(&volume) {
+            return;
+        }
         let is_news = scene.board.read().publishing.get(&pool) != Some(&publishing);
         if is_news {
             scene.board.change(|state| drop(state.publishing.insert(pool.clone(), publishing)));

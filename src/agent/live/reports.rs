@@ -37,7 +37,7 @@ pub(super) async fn run(scene: Scene, reporter: Reporter, volumes: Store<PoolVol
         paces.retain(|id, _| state.kept.contains_key(id));
         let mut writes = Vec::new();
         for volume in volumes.state() {
-            let Some(id) = volume_id(&volume) else { continue };
+            let Some(id) = volume_id(&volume).filter(|id| state.keeps(id, &volume)) else { continue };
             let stored = reporter.stored(&volume).filter(|stored| stored.mounted).and_then(|stored| stored.sync);
             let Some(side) = side(&state, &id, stored.as_ref(), now) else { continue };
             let is_awaited = !open_orders(&volume, Some(&side)).is_empty() || is_awaited(&volume, &operations);

@@ -1,18 +1,16 @@
 //! What all parts of live content share.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use kube::Client;
 use kube::runtime::events::Recorder;
 use tokio::sync::watch;
-use treesync::publish::Publisher;
 use treesync::wire::{TlsMaterial, TlsSource};
 
 use super::board::Board;
-use crate::domain::{NodeName, ObjectKey};
+use super::publishers::Publishers;
+use crate::domain::NodeName;
 use crate::metrics::LiveMetrics;
 
 /// How agents reach each other.
@@ -45,23 +43,10 @@ pub(super) struct Scene {
     /// Where bytes of large files wait until all copies have them.
     pub(super) spool: PathBuf,
     pub(super) metrics: LiveMetrics,
-    /// Publishers of this node; weak, so that none outlives its source's mount for their sake.
-    pub(super) publishers: Arc<Mutex<BTreeMap<ObjectKey, Weak<Publisher>>>>,
+    pub(super) publishers: Publishers,
 }
 
 impl Scene {
-    /// The publisher of a pool, while there is one. Whoever holds it delays the unmount of the source.
-    pub(super) fn publisher(&self, pool: &ObjectKey) -> Option<Arc<Publisher>> {
-        self.publishers.lock().unwrap_or_else(PoisonError::into_inner).get(pool)?.upgrade()
-    }
-
-    /// Announces a publisher.
-    pub(super) fn announce(&self, pool: &ObjectKey, publisher: &Arc<Publisher>) {
-        let mut all = self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, publisher| publisher.strong_count() > 0);
-        all.insert(pool.clone(), Arc::downgrade(publisher));
-    }
-
     /// The certificate of this end, as it is at each connection; or what is missing.
     pub(super) fn tls(&self) -> Result<TlsSource, String> {
         if self.identity.borrow().is_none() {

@@ -43,7 +43,12 @@ fn following(board: &Board, kept: &Kept, id: &VolumeId, now: Instant) -> SyncSta
     let nothing = Progress::default();
     let copy = board.copies.get(id).unwrap_or(&nothing);
     let link = board.link(&kept.pool);
-    let max_staleness = board.sources.get(&kept.pool).map(|source| source.promise.max_staleness).unwrap_or_default();
+    let source = board.sources.get(&kept.pool);
+    let rest = source.and_then(|source| source.rests_at.as_ref()).filter(|_| matches!(link, Link::Unpublished(_)));
+    let max_staleness = source.map(|source| source.promise.max_staleness).unwrap_or_default();
+    if rest.is_some_and(|rest| copy.has(rest)) {
+        return SyncStatus { last_in_sync_time: copy.in_sync.map(|(_, time)| Time(time)), ..placed(SyncState::InSync, copy.durable) };
+    }
     let state = match copy.state(&link, now, max_staleness) {
         State::CatchingUp => SyncState::CatchingUp,
         State::InSync => SyncState::InSync,

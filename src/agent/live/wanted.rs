@@ -8,7 +8,7 @@ use treesync::model::RuleOptions;
 use super::gate::Promise;
 use super::names::server_name;
 use super::public_file;
-use crate::domain::{ObjectKey, VolumeId};
+use crate::domain::{ObjectKey, SyncPosition, VolumeId};
 
 /// A mounted volume that this node publishes or keeps in step.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -40,6 +40,8 @@ pub(super) struct SourceSeen {
     pub(super) published: Option<(String, String)>,
     /// Why it is not published, if so.
     pub(super) why_not: String,
+    /// Where it is while no pod has it, so that it cannot change; none otherwise.
+    pub(super) rests_at: Option<SyncPosition>,
 }
 
 /// Where a source is published.
@@ -147,6 +149,7 @@ mod tests {
             promise: Promise { max_staleness: Duration::from_secs(5), serves_alone: false },
             published: published.map(|(node, address)| (node.to_owned(), address.to_owned())),
             why_not: String::new(),
+            rests_at: None,
         }
     }
 

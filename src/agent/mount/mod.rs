@@ -1,6 +1,8 @@
 //! Mounts and unmounts on the node. Each call looks at the mount table first, so that calling it twice is harmless.
 
+pub mod changes;
 pub mod filesystem;
+pub mod foreign;
 pub mod table;
 
 use std::fs;

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 pub struct Mount {
     /// `major:minor` of the device.
     pub device: String,
+    /// The directory of the filesystem that is shown: `/` for all of it.
+    pub root: PathBuf,
     /// Where it is mounted.
     pub point: PathBuf,
     /// Whether this mount is read-only.
@@ -25,9 +27,10 @@ pub fn parse(text: &str) -> Vec<Mount> {
 fn parse_line(line: &str) -> Option<Mount> {
     let (before, after) = line.split_once(" - ")?;
     let fields: Vec<&str> = before.split(' ').collect();
-    let [_id, _parent, device, _root, point, options, ..] = fields.as_slice() else { return None };
+    let [_id, _parent, device, root, point, options, ..] = fields.as_slice() else { return None };
     Some(Mount {
         device: (*device).to_owned(),
+        root: PathBuf::from(unescape(root)),
         point: PathBuf::from(unescape(point)),
         is_read_only: options.split(',').any(|option| option == "ro"),
         filesystem: after.split(' ').next()?.to_owned(),
@@ -66,6 +69,7 @@ garbage";
         let table = parse(TABLE);
         assert_eq!(table.len(), 3);
         assert_eq!(table[0].filesystem, "ext3");
+        assert_eq!((table[0].root.as_path(), table[1].root.as_path()), (Path::new("/mnt1"), Path::new("/")));
         assert!(!table[0].is_read_only && table[1].is_read_only);
         assert_eq!(table[2].point, Path::new("/var/lib/kubelet/pods/a b/mount"));
     }

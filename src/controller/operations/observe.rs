@@ -110,7 +110,9 @@ fn publisher(source: Option<&PoolVolume>) -> Result<NodeName, String> {
     if source.metadata.deletion_timestamp.is_some() {
         return Err(format!("{} is being deleted", source.name_any()));
     }
-    let node = source.spec.node_name.as_deref().ok_or_else(|| format!("{} is on no node", source.name_any()))?;
+    let is_foreign = source.spec.publish.as_ref().is_some_and(|publish| publish.attached_by.is_some());
+    let nowhere = if is_foreign { "is published by no node before a pod has the source mounted" } else { "is on no node" };
+    let node = source.spec.node_name.as_deref().ok_or_else(|| format!("{} {nowhere}", source.name_any()))?;
     let side = source.status.as_ref().and_then(|status| status.node.as_ref()).filter(|side| side.name == node);
     match side.and_then(|side| side.sync.as_ref()) {
         Some(SyncStatus { state: SyncState::Publishing, .. }) => Ok(NodeName::new(node)),
@@ -178,6 +180,12 @@ mod tests {
             (None, "no PoolVolume"),
             (Some(source(json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}))), "being deleted"),
             (Some(source(json!({"spec": {"nodeName": null}}))), "on no node"),
+            (
+                Some(source(
+                    json!({"spec": {"nodeName": null, "publish": {"maxStalenessMilliseconds": 1, "attachedBy": "ebs.csi.aws.com"}}}),
+                )),
+                "before a pod has the source mounted",
+            ),
             (Some(source(json!({"spec": {"nodeName": "node2"}}))), "node2 waits for its agent"),
             (Some(source(json!({"status": {"node": {"sync": {"state": "Scanning"}}}}))), "is Scanning"),
             (Some(source(json!({"status": {"node": {"sync": {"state": "Failed", "error": "no room"}}}}))), "is Failed: no room"),

@@ -15,8 +15,13 @@ const EBS_DRIVERS: [&str; 2] = ["ebs.csi.aws.com", GROUP];
 pub(super) fn resolve(
     claim: Option<Arc<PersistentVolumeClaim>>,
     find_pv: impl Fn(&str) -> Option<Arc<PersistentVolume>>,
+    is_live: bool,
 ) -> Result<VolumeId, ClaimFault> {
     let claim = claim.ok_or(ClaimFault::NotFound)?;
+    let is_raw = claim.spec.as_ref().is_some_and(|spec| spec.volume_mode.as_deref() == Some("Block"));
+    if is_raw && is_live {
+        return Err(ClaimFault::Raw);
+    }
     let is_bound = claim.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"));
     let volume_name = claim.spec.as_ref().and_then(|spec| spec.volume_name.clone()).filter(|_| is_bound).ok_or(ClaimFault::NotBound)?;
     let pv = find_pv(&volume_name).ok_or(ClaimFault::NotBound)?;
@@ -39,6 +44,18 @@ mod tests {
 
     fn pv(csi: &serde_json::Value) -> PersistentVolume {
         serde_json::from_value(serde_json::json!({"spec": {"csi": csi}})).expect("it is a PersistentVolume")
+    }
+
+    #[test]
+    fn a_raw_block_device_is_no_source_that_can_be_followed() {
+        let claim = |mode| {
+            let claim = serde_json::json!({"spec": {"volumeMode": mode, "volumeName": "pv"}, "status": {"phase": "Bound"}});
+            Some(Arc::new(serde_json::from_value(claim).expect("it is a claim")))
+        };
+        let find = |_: &str| Some(Arc::new(pv(&serde_json::json!({"driver": "ebs.csi.aws.com", "volumeHandle": "vol-1"}))));
+        assert_eq!(resolve(claim("Block"), find, true), Err(ClaimFault::Raw));
+        assert_eq!(resolve(claim("Block"), find, false), Ok("vol-1".into()));
+        assert_eq!(resolve(claim("Filesystem"), find, true), Ok("vol-1".into()));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use kube::ResourceExt;
 
+use crate::api::keys::GROUP;
+use crate::api::volume_pool::SyncMode;
 use crate::api::{PoolVolume, VolumePool};
 use crate::controller::parse;
 use crate::controller::parse_sync::publish_told;
@@ -16,7 +18,7 @@ use super::view::View;
 
 /// Everything of one pool; `None` while this sweep has not asked about its source yet.
 pub fn pool(view: &View, cluster: &str, sweep: &Sweep, pool: &VolumePool) -> Option<PoolSeen> {
-    let wanted = parse::pool_wanted(pool, cluster)?;
+    let mut wanted = parse::pool_wanted(pool, cluster)?;
     let source = source(view, sweep, &wanted)?;
     let snapshots = sweep.snapshots_of(wanted.uid.as_str()).cloned().collect();
     let seen = view.volumes_of(pool).map(|volume| {
@@ -30,7 +32,9 @@ pub fn pool(view: &View, cluster: &str, sweep: &Sweep, pool: &VolumePool) -> Opt
     let source_object = view.source_of(pool).map(|object| source_object(view, &source, object));
     let agents = if wanted.live.is_some() { view.agents.clone() } else { BTreeMap::new() };
     let source_volume = if let SourceSeen::Volume(volume) = &source { Some(volume.id.clone()) } else { None };
-    let source_volume_id = source_volume.clone().filter(|_| wanted.live.is_some());
+    if let (Some(publish), Some(id)) = (&mut wanted.live, &source_volume) {
+        publish.attached_by = attached_by(view, &wanted.source, id);
+    }
     Some(PoolSeen {
         observed: sweep.started,
         source_load: source_volume.as_ref().map(|id| load(sweep, id)).unwrap_or_default(),
@@ -40,12 +44,18 @@ pub fn pool(view: &View, cluster: &str, sweep: &Sweep, pool: &VolumePool) -> Opt
         snapshots,
         volumes,
         source_object,
-        source_pv: source_volume_id.and_then(|id| view.foreign_pv(&id)),
         agents,
         instances: view.instances.clone(),
         nodes: view.nodes.clone(),
         zones_with_nodes: view.zones_with_nodes.clone(),
     })
+}
+
+/// The driver that attaches the source, when our agents do not attach it for its pool: whoever a PersistentVolume names, and our
+/// own for a claim of ours, whose volume is attached for that claim.
+fn attached_by(view: &View, source: &Source, id: &VolumeId) -> Option<String> {
+    let is_claim = matches!(source, Source::Claim(_));
+    view.foreign_driver(id).or_else(|| is_claim.then(|| GROUP.to_owned()))
 }
 
 /// The object of a source. What EC2 shows of it was asked about as the source, since it carries no tag of ours.
@@ -100,7 +110,7 @@ fn source(view: &View, sweep: &Sweep, pool: &PoolWanted) -> Option<SourceSeen> {
     };
     match &pool.source {
         Source::Volume(id) => of_volume(id),
-        Source::Claim(name) => match view.claimed(&pool.key.namespace, name) {
+        Source::Claim(name) => match view.claimed(&pool.key.namespace, name, pool.live.is_some()) {
             Ok(id) => of_volume(&id),
             Err(fault) => Some(SourceSeen::Faulty(fault)),
         },
@@ -118,7 +128,7 @@ pub fn interest(view: &View, sweep: Option<&Sweep>, is_moving: bool) -> Interest
     for pool in &view.pools {
         let claim = pool.spec.source.persistent_volume_claim.as_ref();
         let namespace = pool.namespace().unwrap_or_default();
-        sources.volumes.extend(claim.and_then(|claim| view.claimed(&namespace, &claim.name).ok()));
+        sources.volumes.extend(claim.and_then(|claim| view.claimed(&namespace, &claim.name, pool.spec.sync.mode == SyncMode::Live).ok()));
         sources.volumes.extend(pool.spec.source.volume_id.as_deref().map(VolumeId::new));
         sources.snapshots.extend(pool.spec.source.snapshot_id.as_deref().map(SnapshotId::new));
     }

@@ -63,7 +63,7 @@ pub(super) async fn assign<E: Ec2>(
     let assigned = edit_spec(context, key, Some(judged), |spec| spec.node_name = Some(node.to_string())).await?;
     if assigned == Outcome::Done {
         info!(pool = %parse::key_of(pool), %node, "the source goes to a node");
-        let message = format!("node {node} attaches the source and publishes it");
+        let message = format!("node {node} is to publish the source");
         context.say(&Context::<E>::reference(pool), false, Reason::SourceAssigned, &message).await;
     }
     Ok(assigned)

@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
 use crate::api::keys::{GROUP, LABEL_ZONE};
+use crate::api::volume_pool::SyncMode;
 use crate::api::{PoolNode, PoolVolume, Role, VolumePool};
 use crate::controller::stores::Stores;
 use crate::domain::{InstanceId, NodeName, VolumeId, Zone};
@@ -31,14 +32,17 @@ pub struct View {
     pub agents: BTreeMap<NodeName, AgentSeen>,
     /// The nodes whose pods wait for volumes that they do not have.
     requests: BTreeMap<VolumeId, NodeName>,
-    /// The PersistentVolumes of other drivers, by the EBS volume that they name.
+    /// The other drivers that PersistentVolumes name, by the EBS volume.
     foreign: BTreeMap<VolumeId, String>,
     /// EBS volumes that PersistentVolumes of any CSI driver name.
     pub handles: BTreeSet<VolumeId>,
     volumes: HashMap<String, Vec<Arc<PoolVolume>>>,
-    /// The EBS volumes of claims that are sources, by namespace and name of the claim.
-    claimed: HashMap<(String, String), Result<VolumeId, ClaimFault>>,
+    /// The EBS volumes of claims that are sources.
+    claimed: HashMap<ClaimKey, Result<VolumeId, ClaimFault>>,
 }
+
+/// Namespace and name of a claim, and whether a live pool has it as its source.
+type ClaimKey = (String, String, bool);
 
 impl View {
     /// What the watches hold at present.
@@ -55,18 +59,21 @@ impl View {
         find_claim: impl Fn(&str, &str) -> Option<Arc<PersistentVolumeClaim>>,
         find_pv: impl Fn(&str) -> Option<Arc<PersistentVolume>>,
     ) -> Self {
-        let claim_of = |pool: &Arc<VolumePool>| Some((pool.namespace()?, pool.spec.source.persistent_volume_claim.clone()?.name));
-        let resolved = |key: (String, String)| {
-            let found = claim_source::resolve(find_claim(&key.0, &key.1), &find_pv);
-            (key, found)
+        let claim_of = |pool: &Arc<VolumePool>| {
+            let claim = pool.spec.source.persistent_volume_claim.clone()?;
+            Some((pool.namespace()?, claim.name, pool.spec.sync.mode == SyncMode::Live))
+        };
+        let resolved = |(namespace, name, is_live): ClaimKey| {
+            let found = claim_source::resolve(find_claim(&namespace, &name), &find_pv, is_live);
+            ((namespace, name, is_live), found)
         };
         let claimed = self.pools.iter().filter_map(claim_of).map(resolved).collect();
         Self { claimed, ..self }
     }
 
     /// The EBS volume of a claim that a pool names as its source.
-    pub fn claimed(&self, namespace: &str, name: &str) -> Result<VolumeId, ClaimFault> {
-        self.claimed.get(&(namespace.to_owned(), name.to_owned())).cloned().unwrap_or(Err(ClaimFault::NotFound))
+    pub fn claimed(&self, namespace: &str, name: &str, is_live: bool) -> Result<VolumeId, ClaimFault> {
+        self.claimed.get(&(namespace.to_owned(), name.to_owned(), is_live)).cloned().unwrap_or(Err(ClaimFault::NotFound))
     }
 
     /// Joins objects that were read at one moment.
@@ -102,7 +109,7 @@ impl View {
         };
         let foreign = |pv: &Arc<PersistentVolume>| {
             let csi = pv.spec.as_ref()?.csi.as_ref().filter(|csi| csi.driver != GROUP)?;
-            Some((VolumeId::new(&csi.volume_handle), pv.name_any()))
+            Some((VolumeId::new(&csi.volume_handle), csi.driver.clone()))
         };
         Self { handles: pvs.iter().filter_map(handle).collect(), foreign: pvs.iter().filter_map(foreign).collect(), ..self }
     }
@@ -128,8 +135,8 @@ impl View {
         volumes.filter(move |volume| volume.namespace() == namespace)
     }
 
-    /// The PersistentVolume of another driver that names a volume.
-    pub fn foreign_pv(&self, id: &VolumeId) -> Option<String> {
+    /// The other driver that attaches a volume, by a PersistentVolume that names it.
+    pub fn foreign_driver(&self, id: &VolumeId) -> Option<String> {
         self.foreign.get(id).cloned()
     }
 

@@ -1,8 +1,10 @@
 //! Where is the source of a live pool published? Its object is kept, given to a node, and taken from one that is gone.
 //!
-//! The source volume itself is the user's: it is attached and detached, never tagged, changed or deleted.
+//! The source volume itself is the user's: it is attached and detached, never tagged, changed or deleted. One that another
+//! driver attaches is not even that (`foreign`).
 
 mod finding;
+mod foreign;
 mod place;
 mod seen;
 
@@ -15,6 +17,7 @@ use super::source::{Judged, Usable};
 use super::volumes::is_on_lost_node;
 
 pub(super) use finding::finding;
+pub(super) use foreign::{last_words, not_mounted, rests_at};
 pub use seen::{AgentSeen, CheckpointSeen, NewSource, PublishWanted, SourceObject, SyncSeen, VerifiedSeen};
 
 /// What becomes of the object of the source.
@@ -23,7 +26,7 @@ enum Wish<'a> {
     Published(&'a PublishWanted, &'a VolumeId, &'a Usable),
     /// It stays as it is: what is known of the source does not suffice to change anything.
     Kept,
-    /// It stays, on no node: the owner of the source has taken back that it may be read, or another driver manages it.
+    /// It stays, on no node: the owner of the source has taken back that it may be read.
     Withdrawn,
     /// It is not wanted.
     Gone,
@@ -49,6 +52,9 @@ pub(super) fn leave(seen: &PoolSeen, actions: &mut Vec<Action>) -> Option<(Objec
 pub(super) fn moves(seen: &PoolSeen) -> bool {
     seen.source_object.as_ref().is_some_and(|object| {
         let volume = &object.volume;
+        if object.is_foreign() {
+            return volume.deleting || foreign::moves(object);
+        }
         let is_on_its_way = volume.node_name.is_some() && !volume.node.as_ref().is_some_and(|side| side.attached);
         volume.deleting || is_on_its_way || volume.node_name.is_none() && volume.node.is_some() || is_node_gone(seen, volume)
     })
@@ -56,9 +62,6 @@ pub(super) fn moves(seen: &PoolSeen) -> bool {
 
 fn wish<'a>(seen: &'a PoolSeen, source: &'a Judged) -> Wish<'a> {
     let Some(publish) = &seen.pool.live else { return Wish::Gone };
-    if seen.source_pv.is_some() {
-        return Wish::Withdrawn;
-    }
     match source {
         Ok(usable) => usable.volume.as_ref().map_or(Wish::Gone, |volume| Wish::Published(publish, volume, usable)),
         Err(blocked) if blocked.reason == Reason::SourceNotShared => Wish::Withdrawn,
@@ -74,18 +77,34 @@ fn created(seen: &PoolSeen, publish: &PublishWanted, volume: &VolumeId, usable: 
 
 fn step(seen: &PoolSeen, object: &SourceObject, wish: &Wish<'_>) -> Option<Action> {
     let volume = &object.volume;
-    if is_on_lost_node(seen, volume) && volume.node_name.is_none() {
+    if !object.is_foreign() && is_on_lost_node(seen, volume) && volume.node_name.is_none() {
         return Some(Action::ForgetNode { key: volume.key.clone(), resource_version: volume.resource_version.clone() });
     }
     if volume.deleting {
-        return leaving(volume);
+        return foreign_end(seen, object).or_else(|| leaving(volume));
     }
     match wish {
         Wish::Gone => Some(deleted(volume)),
         Wish::Kept => None,
         Wish::Withdrawn => volume.node_name.is_some().then(|| Action::Unassign(volume.key.clone())),
-        Wish::Published(publish, _, usable) => told(object, publish, usable).or_else(|| placed(seen, object)),
+        Wish::Published(publish, _, usable) => published(seen, object, publish, usable),
     }
+}
+
+/// Who attaches it changes hands only while no agent has anything of it.
+fn published(seen: &PoolSeen, object: &SourceObject, publish: &PublishWanted, usable: &Usable) -> Option<Action> {
+    let volume = &object.volume;
+    let changes_hands = object.publish.as_ref().is_some_and(|told| told.attached_by != publish.attached_by);
+    if changes_hands && !volume.is_off_nodes() {
+        let step = volume.node_name.is_some().then(|| Action::Unassign(volume.key.clone()));
+        return foreign_end(seen, object).or(step);
+    }
+    told(object, publish, usable).or_else(|| if object.is_foreign() { foreign::placed(seen, object) } else { placed(seen, object) })
+}
+
+/// One step by which agents have nothing of a source that another driver attaches.
+fn foreign_end(seen: &PoolSeen, object: &SourceObject) -> Option<Action> {
+    object.is_foreign().then(|| foreign::cleared(seen, &object.volume)).flatten()
 }
 
 fn deleted(volume: &VolumeSeen) -> Action {

@@ -37,7 +37,7 @@ pub(super) fn is_held_elsewhere(seen: &PoolSeen, volume: &VolumeSeen) -> bool {
 }
 
 /// The nodes of the instances that have the source.
-fn holders<'a>(seen: &'a PoolSeen, volume: &VolumeSeen) -> Vec<&'a NodeName> {
+pub(super) fn holders<'a>(seen: &'a PoolSeen, volume: &VolumeSeen) -> Vec<&'a NodeName> {
     let attachments = volume.cloud.iter().flat_map(CloudVolume::live_attachments);
     attachments.filter_map(|attachment| seen.instances.get(&attachment.instance)).collect()
 }

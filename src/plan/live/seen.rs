@@ -1,5 +1,7 @@
 //! What is seen of the source volume of a live pool, of the agents that could publish it, and of how far volumes are with it.
 
+use jiff::Timestamp;
+
 use crate::domain::{GiB, NodeName, SyncPosition, SyncState, VolumeId, Zone};
 
 use super::super::observation::VolumeSeen;
@@ -17,6 +19,8 @@ pub struct PublishWanted {
     pub max_staleness_milliseconds: u64,
     /// Whether pods get what a copy has while nobody publishes the source.
     pub serves_alone: bool,
+    /// The driver that attaches the source, when our agents do not.
+    pub attached_by: Option<String>,
 }
 
 /// The PoolVolume of a source.
@@ -28,7 +32,7 @@ pub struct SourceObject {
     pub publish: Option<PublishWanted>,
     /// The number of the checkpoint that was ordered last.
     pub checkpoint: Option<u64>,
-    /// The node whose pods wait for it.
+    /// The node whose pods wait for it, or have it from another driver.
     pub requested_by: Option<NodeName>,
 }
 
@@ -38,6 +42,11 @@ impl SourceObject {
         let side =
             self.volume.node.as_ref().filter(|side| Some(side.node.as_str()) == self.volume.node_name.as_ref().map(NodeName::as_str));
         side?.sync.as_ref().filter(|sync| sync.state == SyncState::Publishing)
+    }
+
+    /// Whether agents are told that another driver attaches it.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.publish.as_ref().is_some_and(|publish| publish.attached_by.is_some())
     }
 }
 
@@ -67,6 +76,8 @@ pub struct SyncSeen {
     pub checkpoint: Option<CheckpointSeen>,
     /// The last comparison that was ordered.
     pub verified: Option<VerifiedSeen>,
+    /// When it last had all that the source had; of a source that no pod has, when the last one let it go.
+    pub last_in_sync: Option<Timestamp>,
     /// What fails at present.
     pub error: Option<String>,
 }

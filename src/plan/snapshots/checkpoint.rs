@@ -2,7 +2,8 @@
 //!
 //! The answer is waited for, but not for long: a snapshot without a checkpoint is as after a loss of power, which the
 //! filesystem and the copies that are filled from it can live with. Only the position that it proves is then a lower one.
-//! Where the answer is the position of the newest snapshot, no snapshot is needed.
+//! Where the answer is the position of the newest snapshot, no snapshot is needed. While no pod has a source that another driver
+//! attaches, its last position stands for a checkpoint: nothing can have come after it.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,7 +12,7 @@ use crate::domain::{CloudSnapshot, SnapshotState, SyncPosition};
 
 use super::super::action::{Action, SnapshotContent};
 use super::super::age;
-use super::super::live::{SourceObject, SyncSeen};
+use super::super::live::{self, SourceObject, SyncSeen};
 use super::super::observation::PoolSeen;
 use super::best_in;
 
@@ -35,6 +36,9 @@ pub(super) fn before(seen: &PoolSeen, now: Timestamp) -> Before {
     let Some(object) = seen.source_object.as_ref().filter(|_| seen.pool.live.is_some()) else {
         return Before::Take(SnapshotContent::Unknown);
     };
+    if let Some(position) = live::rests_at(seen) {
+        return Before::Take(SnapshotContent::Checkpoint(position.clone()));
+    }
     let Some(sync) = object.publishing() else { return crash(seen, "nobody publishes the source") };
     let Some((number, ordered)) = current_order(seen, now) else {
         return if seen.pool.paused { Before::Wait } else { order(object, next_number(seen, object, sync)) };
@@ -60,10 +64,32 @@ pub(super) fn unchanged_until(seen: &PoolSeen) -> Option<Timestamp> {
     if super::failures(seen) > 0 {
         return None;
     }
+    if seen.pool.snapshots.skip_unchanged && live::rests_at(seen).is_some() && newest_holds_the_last(seen) {
+        return Some(seen.observed);
+    }
     let (number, ordered) = seen.pool.checkpoint_order.filter(|_| seen.pool.live.is_some() && seen.pool.snapshots.skip_unchanged)?;
     let answer = seen.source_object.as_ref()?.publishing()?.checkpoint.as_ref().filter(|answer| answer.number == number)?;
     let is_same = answer.position.is_some() && answer.position == newest(seen).and_then(position_of);
     is_same.then_some(ordered)
+}
+
+/// When pods let the source go, if another driver attaches it and the newest snapshot may lack what they wrote: then it is worth
+/// a snapshot at once, since it is whole, and copies that are filled meanwhile have nobody to get the rest from.
+pub(super) fn let_go(seen: &PoolSeen) -> Option<Timestamp> {
+    let last = live::last_words(seen)?;
+    let asked = seen.pool.snapshot_intent.map(|(_, asked)| asked).or_else(|| newest(seen)?.started);
+    let is_in_it = match last.position {
+        Some(_) => newest_holds_the_last(seen),
+        // An agent that was cut short does not know what it let go of; its clock must do.
+        None => last.last_in_sync <= asked,
+    };
+    last.last_in_sync.filter(|_| !is_in_it)
+}
+
+/// Whether the newest snapshot has all that the source had when the last pod let it go.
+fn newest_holds_the_last(seen: &PoolSeen) -> bool {
+    let held = newest(seen).and_then(position_of);
+    held.zip(live::rests_at(seen)).is_some_and(|(held, last)| held.is_at_least(last))
 }
 
 /// The position that a snapshot holds at least; none when it was not known, or the tag was changed by hand.

@@ -1,4 +1,5 @@
-//! When the next snapshot is due: the first at once, then by schedule; after a failure ever later.
+//! When the next snapshot is due: the first at once, then by schedule, and when pods have let a source go that another driver
+//! attaches; after a failure ever later.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -28,16 +29,18 @@ pub(super) fn next(seen: &PoolSeen, stock: &Stock) -> Option<Timestamp> {
     let pending = best_in(seen, SnapshotState::Pending).and_then(|snapshot| snapshot.started);
     let due = match stock.failures {
         0 if stock.newest.is_none() && stock.pending_percent.is_none() => Timestamp::UNIX_EPOCH,
-        0 => {
-            let schedule = seen.pool.snapshots.schedule.as_ref().ok()?.as_ref()?;
-            schedule.next_after(unchanged_until(seen, newest.max(pending)?))?
-        }
+        0 => [scheduled(seen, newest.max(pending)), checkpoint::let_go(seen)].into_iter().flatten().min()?,
         failures => {
             let failed = best_in(seen, SnapshotState::Error).and_then(|snapshot| snapshot.started);
             after(asked.max(failed).unwrap_or(Timestamp::UNIX_EPOCH), wait_after(failures))
         }
     };
     Some(spaced.map_or(due, |spaced| due.max(spaced)))
+}
+
+fn scheduled(seen: &PoolSeen, taken: Option<Timestamp>) -> Option<Timestamp> {
+    let schedule = seen.pool.snapshots.schedule.as_ref().ok()?.as_ref()?;
+    schedule.next_after(unchanged_until(seen, taken?))
 }
 
 fn after(then: Timestamp, wait: SignedDuration) -> Timestamp {
@@ -52,8 +55,8 @@ fn wait_after(failures: u64) -> SignedDuration {
 /// Until when the source is known to hold what the snapshot that was started at `taken` holds.
 ///
 /// A volume that no instance has cannot change. It counts as unchanged when each look since before the snapshot found
-/// it free; a margin of [`VISIBILITY`] stands for clocks that differ and for reads that lag. A live source is always
-/// attached; its agent is asked at each due time.
+/// it free; a margin of [`VISIBILITY`] stands for clocks that differ and for reads that lag. A live source that our agents attach
+/// is always attached; its agent is asked at each due time.
 fn unchanged_until(seen: &PoolSeen, taken: Timestamp) -> Timestamp {
     if let Some(asked) = checkpoint::unchanged_until(seen) {
         return taken.max(asked);

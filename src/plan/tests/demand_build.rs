@@ -21,6 +21,7 @@ pub(super) fn demand_on_web() -> DemandBuild {
         namespaces: Vec::new(),
         origin: Some(Origin { snapshot: "snap-2".into(), generation: 2 }),
         content: None,
+        source_claim: None,
         is_closed: false,
     };
     DemandBuild(DemandSeen { offers: [(key("web"), offer)].into(), node_zones: node_zones(), ..DemandSeen::default() })

@@ -8,6 +8,8 @@ mod demand_release;
 mod demand_restore;
 mod demand_writer;
 mod live;
+mod live_foreign;
+mod live_foreign_life;
 mod live_life;
 mod operations;
 mod operations_build;

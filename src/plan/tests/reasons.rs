@@ -55,6 +55,7 @@ fn from_supply() -> Vec<(Reason, Plan)> {
     .into_iter()
     .chain(super::live::reasons())
     .chain(super::refresh::reasons())
+    .chain(super::live_foreign::reasons())
     .collect()
 }
 

@@ -115,6 +115,7 @@ fn a_claim_that_names_no_ebs_volume_says_why() {
         (SourceSeen::Faulty(ClaimFault::NotFound), Reason::SourceNotFound, vec![field, "web-src", "make it"]),
         (SourceSeen::Faulty(ClaimFault::NotBound), Reason::SourceNotBound, vec![field, "web-src", "a pod that uses it"]),
         (SourceSeen::Faulty(not_ebs), Reason::SourceNotEbs, vec![field, "efs.csi.aws.com", "ebs.csi.aws.com"]),
+        (SourceSeen::Faulty(ClaimFault::Raw), Reason::SourceNotUsable, vec![field, "volumeMode Filesystem", "spec.sync.mode"]),
         (SourceSeen::Missing("vol-gone".to_owned()), Reason::SourceNotFound, vec![field, "vol-gone"]),
     ];
     for (seen, reason, message_has) in cases {

@@ -1,5 +1,6 @@
 //! The whole product on a real Kubernetes with a simulated EC2 and real disks. Each test has a cluster of its own.
 
+mod foreign;
 mod growth;
 mod kills;
 mod leader;

@@ -26,7 +26,7 @@ impl Engine {
     }
 
     fn likely(&self, feed: &Feed, names: &[At], budget_bytes: u64) -> Result<Ahead, PublishError> {
-        let view = self.shared.index.view()?;
+        let view = self.shared.index()?.view()?;
         let mut reader = Reader::new(&self.root, &self.shared, Some(feed), budget_bytes);
         let mut left_bytes = budget_bytes;
         let mut puts = Vec::with_capacity(names.len());

@@ -29,7 +29,7 @@ pub(super) fn open(shared: &Arc<Shared>, wanted: &Wanted) -> Result<Option<Conte
     if let Some(file) = shared.stills.with(wanted.content).filter(|_| shared.rules.travels(&wanted.path)) {
         return Ok(Some(ContentReader { shared: shared.clone(), file, before: None, at: wanted.offset_bytes, end }));
     }
-    let Some(row) = shared.index.view()?.row(&wanted.path)? else { return Ok(None) };
+    let Some(row) = shared.index()?.view()?.row(&wanted.path)? else { return Ok(None) };
     if !shared.rules.travels(&wanted.path) {
         return Ok(None);
     }
@@ -38,7 +38,7 @@ pub(super) fn open(shared: &Arc<Shared>, wanted: &Wanted) -> Result<Option<Conte
         changed();
         return Ok(None);
     }
-    let (file, before) = match shared.root.lookup().open_file(&wanted.path) {
+    let (file, before) = match shared.root()?.lookup().open_file(&wanted.path) {
         Ok(opened) => opened,
         Err(error) if error.is_absent() => return Ok(None),
         // Another kind of thing is there by now.
@@ -72,8 +72,22 @@ impl ContentReader {
     }
 }
 
+/// A pause is so long at most, before it is looked whether the source was let go.
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
+
+impl ContentReader {
+    fn rest(&self, mut pause: Duration) {
+        while !pause.is_zero() && self.shared.check().is_ok() {
+            let slice = pause.min(PAUSE);
+            std::thread::sleep(slice);
+            pause -= slice;
+        }
+    }
+}
+
 impl Read for ContentReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.shared.check().map_err(io::Error::other)?;
         let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
         let length = buffer.len().min(left);
         if length == 0 {
@@ -90,9 +104,7 @@ impl Read for ContentReader {
         }
         let now = self.shared.now();
         let pause = self.shared.state().bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.take(read as u64, now));
-        if !pause.is_zero() {
-            std::thread::sleep(pause);
-        }
+        self.rest(pause);
         Ok(read)
     }
 }

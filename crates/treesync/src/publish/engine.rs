@@ -9,7 +9,7 @@ use super::{DetectionWish, PublishError, PublishOptions};
 use crate::feed::{Dirty, Due, Feed, Writer};
 use crate::index::{At, Index, Observation, Opened};
 use crate::model::{Position, TreePath};
-use crate::tree::Root;
+use crate::tree::{Root, Stop};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,6 +52,10 @@ pub(super) enum Message {
     Settle {
         reply: Reply<Position>,
     },
+    /// The last thing that is asked.
+    LetGo {
+        reply: Reply<Position>,
+    },
     Stop,
 }
 
@@ -82,7 +86,7 @@ fn unix_seconds() -> u64 {
 
 impl Engine {
     pub fn open(
-        root: Arc<Root>,
+        (root, stop): (Arc<Root>, Stop),
         folder: &Path,
         options: PublishOptions,
         sender: &Sender<Message>,
@@ -108,7 +112,7 @@ impl Engine {
         options.observer.before(EngineStep::NoteUse);
         // A generation that was told may name bytes that the disk lost with the power.
         let suspects = if index.begin_use(&boot())? && opened == Opened::Unclean { suspects(&index)? } else { Vec::new() };
-        let shared = Arc::new(Shared::new(index, opened, root.clone(), &options, detection)?);
+        let shared = Arc::new(Shared::new(index, opened, (root.clone(), stop), &options, detection)?);
         let mut engine =
             Self { shared, root, options, feed, messages, comparison: None, next_comparison: Instant::now(), met: Met::default() };
         engine.begin_comparison(false);
@@ -129,13 +133,22 @@ impl Engine {
             Err(_) => "a defect of treesync; the log has the place".to_owned(),
         };
         tracing::info!(source = %self.root.path().display(), %reason, "the publisher ends");
-        self.shared.end(reason);
+        let shared = self.shared.clone();
+        // Who waits for the end counts on all being closed.
+        drop(self);
+        shared.end(reason);
     }
 
     fn follow(&mut self) -> Result<(), PublishError> {
         loop {
             match self.messages.recv_timeout(self.until_next()) {
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return self.close(),
+                Ok(Message::LetGo { reply }) => {
+                    send(&reply, self.let_go())?;
+                    // Those who follow are told what came last meanwhile; nobody is answered any more.
+                    while !matches!(self.messages.recv(), Ok(Message::Stop) | Err(_)) {}
+                    return Ok(());
+                }
                 Ok(message) => self.answer(message)?,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -152,6 +165,7 @@ impl Engine {
     fn survive(&mut self, step: impl FnOnce(&mut Self) -> Result<(), PublishError>) -> Result<(), PublishError> {
         match step(self) {
             Err(PublishError::Tree(error)) => {
+                self.shared.check()?;
                 tracing::warn!(%error, "the source cannot be read; it is compared again");
                 self.shared.update(|status| status.last_error = Some(error.to_string()));
                 self.begin_comparison(false);
@@ -191,7 +205,7 @@ impl Engine {
 
     fn answer(&mut self, message: Message) -> Result<(), PublishError> {
         match message {
-            Message::Woken | Message::Stop => return Ok(()),
+            Message::Woken | Message::LetGo { .. } | Message::Stop => return Ok(()),
             Message::Push { path, is_dry_run, reply } => send(&reply, self.push(&path, is_dry_run))?,
             Message::Delete { path, is_dry_run, reply } => send(&reply, self.delete(&path, is_dry_run))?,
             Message::Checkpoint { reply } => send(&reply, self.checkpoint())?,
@@ -248,7 +262,7 @@ impl Engine {
         }
         let budget = if comparison.is_audit { (self.options.audit_names_per_second / 10).max(1) } else { SLICE_NAMES };
         let (shared, root) = (self.shared.clone(), self.root.clone());
-        let view = shared.index.view()?;
+        let view = shared.index()?.view()?;
         // Before the first comparison is done nobody gets a batch, so that no bytes need to travel with one.
         let inline_bytes =
             if shared.state().is_complete { INLINE_MAX_TOTAL_BYTES.saturating_sub(inline_bytes_of(&comparison.observations)) } else { 0 };
@@ -284,7 +298,7 @@ impl Engine {
     fn end_comparison(&mut self, is_audit: bool) -> Result<(), PublishError> {
         let pause = if self.feed.is_some() { self.options.audit_interval } else { self.options.poll_interval };
         self.next_comparison = Instant::now() + pause;
-        let view = self.shared.index.view()?;
+        let view = self.shared.index()?.view()?;
         let (entries, floor) = (view.entry_count()?, view.floor()?);
         let met = std::mem::take(&mut self.met);
         self.shared.update(|status| {
@@ -319,7 +333,7 @@ impl Engine {
         if due.dirty.is_empty() {
             return Ok(());
         }
-        let view = self.shared.index.view()?;
+        let view = self.shared.index()?.view()?;
         let mut names = BTreeSet::new();
         for dirty in due.dirty {
             match dirty {
@@ -343,12 +357,13 @@ impl Engine {
 
     /// Commits and tells; returns how many changes there were. What moved while it was read is read again.
     pub(super) fn commit(&mut self, observations: Vec<Observation>) -> Result<u64, PublishError> {
+        self.shared.check()?;
         if observations.is_empty() {
             return Ok(0);
         }
         let observations = self.with_companions(observations)?;
         self.options.observer.before(EngineStep::Commit);
-        let committed = self.shared.index.commit(observations, unix_seconds())?;
+        let committed = self.shared.index()?.commit(observations, unix_seconds())?;
         let changed = committed.batch.as_ref().map_or(0, |batch| (batch.structure.len() + batch.puts.len()) as u64);
         if let Some(batch) = committed.batch {
             self.options.observer.before(EngineStep::Tell);
@@ -364,11 +379,21 @@ impl Engine {
         Ok(changed)
     }
 
+    /// Takes in all that happened, also if the source was not compared to its end yet, and notes that.
+    fn let_go(&mut self) -> Result<Position, PublishError> {
+        let position = self.checkpoint()?;
+        self.shared.check()?;
+        self.options.observer.before(EngineStep::MarkClean);
+        self.shared.index()?.set_clean(true)?;
+        Ok(position)
+    }
+
     fn close(&mut self) -> Result<(), PublishError> {
+        self.shared.check()?;
         if self.shared.status().phase == Phase::Following {
             self.checkpoint()?;
             self.options.observer.before(EngineStep::MarkClean);
-            self.shared.index.set_clean(true)?;
+            self.shared.index()?.set_clean(true)?;
         }
         Ok(())
     }

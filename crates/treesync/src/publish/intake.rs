@@ -18,7 +18,7 @@ impl Engine {
     pub(super) fn take_in_names(&mut self, names: BTreeSet<At>) -> Result<(), PublishError> {
         self.options.observer.before(EngineStep::Read);
         let (shared, root) = (self.shared.clone(), self.root.clone());
-        let view = shared.index.view()?;
+        let view = shared.index()?.view()?;
         let reader = |inline_bytes| Reader::new(&root, &shared, self.feed.as_ref(), inline_bytes);
         let (gathered, met) = gather_all(&reader, &view, names)?;
         self.note_met(met);
@@ -52,7 +52,7 @@ impl Engine {
         let (shared, root) = (self.shared.clone(), self.root.clone());
         let mut scan = Scan::below(path);
         loop {
-            let view = shared.index.view()?;
+            let view = shared.index()?.view()?;
             let mut reader = Reader::new(&root, &shared, self.feed.as_ref(), inline_bytes);
             let step = loop {
                 let step = scan.step(&mut reader, &view, &mut observations)?;
@@ -74,7 +74,7 @@ impl Engine {
     /// Adds all other names of files with several names.
     pub(super) fn with_companions(&mut self, mut observations: Vec<Observation>) -> Result<Vec<Observation>, PublishError> {
         let (shared, root) = (self.shared.clone(), self.root.clone());
-        let view = shared.index.view()?;
+        let view = shared.index()?.view()?;
         let mut reader = Reader::new(&root, &shared, self.feed.as_ref(), INLINE_MAX_TOTAL_BYTES);
         let mut asked = BTreeSet::new();
         loop {
@@ -99,7 +99,7 @@ impl Engine {
 
     /// Reads files again whatever their ctime says.
     pub(super) fn read_anew(&mut self, paths: &[TreePath]) -> Result<(), PublishError> {
-        let view = self.shared.index.view()?;
+        let view = self.shared.index()?.view()?;
         let mut names = BTreeSet::new();
         for path in paths {
             let Some(parent) = path.parent() else { continue };

@@ -25,7 +25,7 @@ pub use subscription::{Step, Subscription};
 use crate::feed::FeedOptions;
 use crate::index::{IndexError, IndexOptions};
 use crate::model::{Position, RESERVED_NAME, Rules, TreePath, Wanted};
-use crate::tree::{Root, TreeError};
+use crate::tree::{Root, Stop, TreeError};
 use engine::{Engine, Message};
 use ring::Shared;
 use std::os::unix::ffi::OsStrExt;
@@ -33,7 +33,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Why a publisher does not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +109,11 @@ impl Default for PublishOptions {
     }
 }
 
+/// How long it is waited until those who follow were told what came last. Bytes that they have to ask for come too late.
+const TELLS_WITHIN: Duration = Duration::from_millis(100);
+/// How long the end of an engine that was cut short is waited for: it stops between two blocks of a file.
+const CLOSES_WITHIN: Duration = Duration::from_millis(500);
+
 /// A source that is being followed. All calls may come from any thread, and block. Dropping it ends the engine and notes
 /// that the index was closed in order.
 pub struct Publisher {
@@ -126,7 +131,8 @@ impl Publisher {
     /// The root or its reserved directory cannot be used, or another publisher follows it. A damaged index is none: it is
     /// built again, in a new epoch.
     pub fn start(path: &Path, options: PublishOptions) -> Result<Self, PublishError> {
-        let root = Arc::new(Root::open(path)?);
+        let stop = Stop::default();
+        let root = (Arc::new(Root::open(path)?.until(stop.clone())), stop);
         let folder = path.join(std::ffi::OsStr::from_bytes(RESERVED_NAME));
         let (sender, receiver) = channel();
         let engine = Engine::open(root, &folder, options, &sender, receiver)?;
@@ -215,6 +221,30 @@ impl Publisher {
     /// The source cannot be read.
     pub fn settle(&self) -> Result<Position, PublishError> {
         self.ask(|reply| Message::Settle { reply })
+    }
+
+    /// Ends as [`Publisher::checkpoint`] does, if that takes at most `longest`, and is cut short then; closes everything of the
+    /// source in any case, though others still have this publisher, so that the filesystem can be unmounted. Those who follow and
+    /// are not slow are told what came last. Returns where the
+    /// source is; none when it was cut short, or had ended before. The next start compares the source then.
+    ///
+    /// Blocks longer than that only while the kernel writes or reads for it.
+    pub fn let_go(&self, longest: Duration) -> Option<Position> {
+        let (reply, answer) = channel();
+        let asked = self.engine.send(Message::LetGo { reply });
+        let last = asked.ok().and_then(|()| answer.recv_timeout(longest).ok()?.ok());
+        if last.is_some() {
+            self.shared.wait_until_told(TELLS_WITHIN);
+        }
+        self.shared.stop.set();
+        // It has ended when nobody listens.
+        let _ = self.engine.send(Message::Stop);
+        let deadline = Instant::now() + CLOSES_WITHIN;
+        let mut state = self.shared.state();
+        while state.status.phase != Phase::Ended && Instant::now() < deadline {
+            state = self.shared.wait(state, deadline.saturating_duration_since(Instant::now()));
+        }
+        last
     }
 
     fn ask<T>(&self, message: impl FnOnce(Sender<Result<T, PublishError>>) -> Message) -> Result<T, PublishError> {

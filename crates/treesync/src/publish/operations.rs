@@ -142,7 +142,7 @@ impl Engine {
         rustix::fs::syncfs(&*self.root).map_err(failed)?;
         if self.shared.status().durable_generation != generation {
             self.options.observer.before(EngineStep::MarkDurable);
-            self.shared.index.set_durable(generation)?;
+            self.shared.index()?.set_durable(generation)?;
             self.shared.update(|status| status.durable_generation = generation);
         }
         Ok(())

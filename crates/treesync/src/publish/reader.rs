@@ -6,7 +6,7 @@ use super::still;
 use crate::feed::{Feed, identity_of};
 use crate::index::{At, BLOCK_BYTES, Below, Found, Identity, LARGE_FILE_BYTES, Stamp, View};
 use crate::model::{ContentHash, Entry, INLINE_MAX_BYTES, Kind, Mtime, Rules, TreePath};
-use crate::tree::{Lookup, NodeKind, Reading, Root, Stat, TreeError, hash_sparse, in_parallel};
+use crate::tree::{Lookup, NodeKind, Reading, Root, Stat, Stop, TreeError, hash_sparse_until, in_parallel};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fs::File;
@@ -128,7 +128,10 @@ impl<'a> Reader<'a> {
 
     /// Reads what stands at a path. One that cannot be read is noted and stays as it was told last.
     pub fn read(&mut self, path: &TreePath) -> Result<Seen, PublishError> {
+        self.shared.check()?;
         match self.read_readable(path) {
+            // Cut short, and not a fault of the path.
+            Err(PublishError::Tree(_)) if self.shared.check().is_err() => self.shared.check().map(|()| Seen::Hot),
             Err(PublishError::Tree(error)) if !path.is_root() => {
                 self.note_error(&error);
                 Ok(Seen::Hot)
@@ -236,8 +239,9 @@ impl<'a> Reader<'a> {
         let failed = |error: std::io::Error| self.lookup.failed(path, "read an image of", error);
         let Some(image) = still::image_of(self.lookup.root(), &file).map_err(failed)? else { return Ok(None) };
         let size_bytes = image.metadata().map_err(failed)?.len();
-        let Some(content) = hash_sparse(&image, size_bytes).map_err(failed)? else { return Ok(None) };
-        let blocks = if size_bytes >= LARGE_FILE_BYTES { digests_of(&image, size_bytes).map_err(failed)? } else { Vec::new() };
+        let Some(content) = hash_sparse_until(&image, size_bytes, &self.shared.stop).map_err(failed)? else { return Ok(None) };
+        let blocks =
+            if size_bytes >= LARGE_FILE_BYTES { digests_of(&image, size_bytes, &self.shared.stop).map_err(failed)? } else { Vec::new() };
         let mut found = self.found_at_once(path, &file, &stat, Kind::File { size_bytes, content })?;
         found.blocks = blocks;
         self.shared.stills.keep(stat.identity.inode, content, image, self.shared.now());
@@ -277,7 +281,7 @@ impl<'a> Reader<'a> {
         if stat != *before {
             return Ok(None);
         }
-        let Ok(digests) = digests_of(&file, stat.size_bytes) else { return Ok(None) };
+        let Ok(digests) = digests_of(&file, stat.size_bytes, &self.shared.stop) else { return Ok(None) };
         let after = Stat::at(&file, b"").map_err(|error| self.lookup.failed(path, "read the state of", error))?;
         Ok((after == stat).then_some(digests))
     }
@@ -309,8 +313,9 @@ impl<'a> Reader<'a> {
 }
 
 /// Digests of the blocks of a file. An error when it is shorter than it was.
-fn digests_of(file: &File, size_bytes: u64) -> std::io::Result<Vec<ContentHash>> {
+fn digests_of(file: &File, size_bytes: u64, stop: &Stop) -> std::io::Result<Vec<ContentHash>> {
     let block = |number: usize| {
+        stop.check()?;
         let start = number as u64 * BLOCK_BYTES;
         let mut bytes = vec![0; usize::try_from(BLOCK_BYTES.min(size_bytes - start)).unwrap_or(0)];
         file.read_exact_at(&mut bytes, start)?;

@@ -6,10 +6,10 @@ use super::still::Stills;
 use super::{PublishError, PublishOptions};
 use crate::index::{Index, Opened};
 use crate::model::{Ahead, Batch, Position, Rules};
-use crate::tree::Root;
+use crate::tree::{Root, Stop};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// A batch, about how many bytes it takes, and when it was told.
@@ -30,6 +30,8 @@ pub(super) struct State {
     /// would empty the copies.
     pub is_complete: bool,
     end_reason: Option<String>,
+    /// How many subscriptions have handed out everything up to the position.
+    caught_up: u64,
     /// What was read ahead of the next batch.
     ahead: Vec<Arc<Ahead>>,
     /// How many hints were told before those.
@@ -44,8 +46,10 @@ const AHEAD_MAX_BYTES: u64 = 4 * 1024 * 1024;
 pub(super) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    pub index: Index,
-    pub root: Arc<Root>,
+    /// What is open of the source; none once it was let go.
+    open: RwLock<Option<(Arc<Index>, Arc<Root>)>>,
+    /// Ends what reads the source.
+    pub stop: Stop,
     pub rules: Rules,
     pub stills: Stills,
     pub subscriber_rate: Option<u64>,
@@ -60,7 +64,7 @@ impl Shared {
     pub fn new(
         index: Index,
         opened: Opened,
-        root: Arc<Root>,
+        (root, stop): (Arc<Root>, Stop),
         options: &PublishOptions,
         detection: Detection,
     ) -> Result<Self, PublishError> {
@@ -99,6 +103,7 @@ impl Shared {
             bucket,
             is_complete: view.is_complete()?,
             end_reason: None,
+            caught_up: 0,
             ahead: Vec::new(),
             ahead_before: 0,
             ahead_bytes: 0,
@@ -106,8 +111,8 @@ impl Shared {
         Ok(Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
-            index,
-            root,
+            open: RwLock::new(Some((Arc::new(index), root))),
+            stop,
             rules: options.rules.clone(),
             stills: Stills::default(),
             subscriber_rate: options.subscriber_rate_bytes_per_second,
@@ -116,6 +121,31 @@ impl Shared {
             listeners: AtomicUsize::new(0),
             on_visible: options.on_visible.clone(),
         })
+    }
+
+    fn opened(&self) -> Result<(Arc<Index>, Arc<Root>), PublishError> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner).clone();
+        open.ok_or_else(|| PublishError::Ended(self.end_reason()))
+    }
+
+    pub fn index(&self) -> Result<Arc<Index>, PublishError> {
+        Ok(self.opened()?.0)
+    }
+
+    pub fn root(&self) -> Result<Arc<Root>, PublishError> {
+        Ok(self.opened()?.1)
+    }
+
+    /// Fails once the source is to be let go: nothing more is read or committed then.
+    pub fn check(&self) -> Result<(), PublishError> {
+        self.stop.check().map_err(|_| PublishError::Ended("the source was let go".to_owned()))
+    }
+
+    /// Closes all of the source. Readers that are under way close what they have when they meet the end.
+    fn close(&self) {
+        self.stop.set();
+        drop(self.open.write().unwrap_or_else(PoisonError::into_inner).take());
+        self.stills.clear();
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -163,7 +193,7 @@ impl Shared {
     /// The source was compared to its end.
     pub fn complete(&self) -> Result<(), PublishError> {
         if !self.state().is_complete {
-            self.index.set_complete()?;
+            self.index()?.set_complete()?;
         }
         let mut state = self.state();
         state.is_complete = true;
@@ -179,6 +209,7 @@ impl Shared {
         let length = length_of(&batch);
         let mut state = self.state();
         state.position.generation = batch.to;
+        state.caught_up = 0;
         state.forget_ahead();
         if !state.is_complete {
             // Nobody gets batches before the first comparison is done, and there will be many.
@@ -194,6 +225,25 @@ impl Shared {
         }
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// A subscription has handed out all up to a position, or that one ends.
+    pub fn count_caught_up(&self, position: Position, is_there: bool) {
+        let mut state = self.state();
+        if state.position == position {
+            state.caught_up = if is_there { state.caught_up + 1 } else { state.caught_up.saturating_sub(1) };
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Waits until all subscriptions have handed out everything, but not for long.
+    pub fn wait_until_told(&self, longest: Duration) {
+        let deadline = Instant::now() + longest;
+        let mut state = self.state();
+        while state.caught_up < state.status.subscribers && Instant::now() < deadline {
+            state = self.wait(state, deadline.saturating_duration_since(Instant::now()));
+        }
     }
 
     /// A subscription begins, or ends, to want to know ahead.
@@ -227,7 +277,8 @@ impl Shared {
     /// Begins a later epoch, for a copy that is ahead of us.
     pub fn begin_epoch_after(&self, epoch: u64) -> Result<(), PublishError> {
         let mut state = self.state();
-        state.position = self.index.begin_epoch_after(epoch)?;
+        state.position = self.index()?.begin_epoch_after(epoch)?;
+        state.caught_up = 0;
         state.status.floor = state.position.generation;
         state.recent.clear();
         state.recent_bytes = 0;
@@ -237,7 +288,9 @@ impl Shared {
         Ok(())
     }
 
+    /// The end of the engine.
     pub fn end(&self, reason: String) {
+        self.close();
         let mut state = self.state();
         state.status.phase = Phase::Ended;
         state.end_reason.get_or_insert(reason);

@@ -53,6 +53,11 @@ impl Stills {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps none any more.
+    pub fn clear(&self) {
+        self.state().images.clear();
+    }
+
     /// A file had changed when a copy asked for its bytes.
     pub fn note_restless(&self, inode: u64, now: Duration) {
         self.state().restless.insert(inode, now);

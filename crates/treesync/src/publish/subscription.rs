@@ -1,5 +1,6 @@
 //! What one subscriber lacks, in the order in which it must apply it.
 
+use super::content::PAUSE;
 use super::rate::TokenBucket;
 use super::ring::{Shared, length_of};
 use super::{Phase, PublishError};
@@ -39,6 +40,8 @@ pub struct Subscription {
     at: Option<Position>,
     source: Source,
     is_in_sync: bool,
+    /// The last position up to which it has handed out everything.
+    caught_up_at: Option<Position>,
     /// Whether it had all that there was. Before, what it lacks comes from the index, as states: a batch in memory can want
     /// bytes that were replaced since, and who asks anew for that reason must not get it again.
     is_live: bool,
@@ -67,6 +70,7 @@ impl Subscription {
             at: since,
             source: Source::Ring,
             is_in_sync: false,
+            caught_up_at: None,
             is_live: false,
             bucket,
             not_before: Duration::ZERO,
@@ -93,11 +97,12 @@ impl Subscription {
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Step>, PublishError> {
         let deadline = Instant::now() + timeout;
         loop {
+            self.shared.check()?;
             let left = deadline.saturating_duration_since(Instant::now());
             let pause = self.not_before.saturating_sub(self.shared.now());
             if !pause.is_zero() {
                 // In slices, so that the end of the publisher is noticed.
-                std::thread::sleep(pause.min(left).min(Duration::from_millis(200)));
+                std::thread::sleep(pause.min(left).min(PAUSE));
                 if left.is_zero() {
                     return Ok(None);
                 }
@@ -166,6 +171,11 @@ impl Subscription {
         let at = self.at.filter(|at| at.is_comparable_to(&position));
         if at == Some(position) {
             self.is_live = true;
+            if self.caught_up_at.replace(position) != Some(position) {
+                drop(state);
+                self.shared.count_caught_up(position, true);
+                return self.step_live();
+            }
             let is_news = !self.is_in_sync && state.status.phase == Phase::Following;
             self.is_in_sync |= is_news;
             if is_news {
@@ -184,12 +194,12 @@ impl Subscription {
         }
         drop(state);
         let catch_up = match at {
-            Some(at) => self.shared.index.catch_up(&at)?,
+            Some(at) => self.shared.index()?.catch_up(&at)?,
             None => None,
         };
         self.source = match catch_up {
             Some(catch_up) => Source::CatchUp(Box::new(catch_up)),
-            None => Source::Manifest(Box::new(self.shared.index.view()?.manifest())),
+            None => Source::Manifest(Box::new(self.shared.index()?.view()?.manifest())),
         };
         self.step()
     }
@@ -212,6 +222,9 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         if self.wants_ahead {
             self.shared.count_listener(false);
+        }
+        if let Some(position) = self.caught_up_at {
+            self.shared.count_caught_up(position, false);
         }
         self.shared.update(|status| status.subscribers = status.subscribers.saturating_sub(1));
     }

@@ -17,7 +17,7 @@ mod xattr;
 
 pub use error::TreeError;
 pub use extent::{BLOCK_BYTES, DataExtents};
-use hash::hash_sparse_until;
+pub(crate) use hash::hash_sparse_until;
 pub use hash::{hash_sparse, in_parallel};
 pub use lookup::{DIRECTORIES_HELD_OPEN, Lookup};
 pub(crate) use lookup::{open_below, own_path};

@@ -1,7 +1,6 @@
 //! What all connections of a publisher share: the source, its attached copies, and batches encoded once.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -27,7 +26,7 @@ pub(super) struct Hub<S> {
     attached: watch::Sender<Attached>,
     encoded: Mutex<VecDeque<Encoded<Batch>>>,
     encoded_ahead: Mutex<VecDeque<Encoded<Ahead>>>,
-    is_closing: AtomicBool,
+    closing: watch::Sender<bool>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -37,16 +36,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<S> Hub<S> {
     pub(super) fn new(source: S) -> Self {
         let attached = watch::Sender::new(Attached::default());
-        Self { source, attached, encoded: Mutex::default(), encoded_ahead: Mutex::default(), is_closing: AtomicBool::new(false) }
+        Self { source, attached, encoded: Mutex::default(), encoded_ahead: Mutex::default(), closing: watch::Sender::default() }
     }
 
     /// Ends all streams soon.
     pub(super) fn close(&self) {
-        self.is_closing.store(true, Ordering::Relaxed);
+        self.closing.send_replace(true);
     }
 
     pub(super) fn is_closing(&self) -> bool {
-        self.is_closing.load(Ordering::Relaxed)
+        *self.closing.borrow()
+    }
+
+    /// For who must not wait for its peer when all streams end.
+    pub(super) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
     }
 
     /// The session is attached until the answer is dropped.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -99,13 +99,15 @@ impl<S: Source> Asked<S> {
         fill: impl FnOnce(&Hub<S>, &Outlet<T>) -> Result<(), Status> + Send + 'static,
     ) -> Result<Response<Stream<T>>, Status> {
         let (outlet, stream) = mpsc::channel(FRAMES_AHEAD);
-        let hub = self.hub.clone();
+        let (hub, runtime) = (self.hub.clone(), tokio::runtime::Handle::current());
         let thread = std::thread::Builder::new().name("treesync-stream".to_owned());
         let run = move || {
-            let outlet = Outlet(outlet);
+            let outlet = Outlet { peer: outlet, closing: hub.closing(), runtime };
             if let Err(status) = fill(&hub, &outlet) {
+                // What it had of the source is closed by now.
+                drop(hub);
                 // A peer that is gone needs no reason.
-                drop(outlet.0.blocking_send(Err(status)));
+                drop(outlet.peer.blocking_send(Err(status)));
             }
         };
         thread.spawn(run).map_err(|error| Status::resource_exhausted(format!("no thread for the stream: {error}")))?;
@@ -114,16 +116,32 @@ impl<S: Source> Asked<S> {
 }
 
 /// Where a thread puts what its peer shall get.
-pub(super) struct Outlet<T>(mpsc::Sender<Result<T, Status>>);
+pub(super) struct Outlet<T> {
+    peer: mpsc::Sender<Result<T, Status>>,
+    closing: watch::Receiver<bool>,
+    runtime: tokio::runtime::Handle,
+}
 
 impl<T> Outlet<T> {
-    /// Blocks while the peer is slow.
+    /// Blocks while the peer is slow, until all streams end: one that takes nothing does not hold the source.
     pub(super) fn put(&self, item: T) -> Result<(), Status> {
-        self.0.blocking_send(Ok(item)).map_err(|_| Status::cancelled("the peer is gone"))
+        let gone = || Status::cancelled("the peer is gone");
+        let item = match self.peer.try_send(Ok(item)) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(gone()),
+            Err(mpsc::error::TrySendError::Full(item)) => item,
+        };
+        let mut closing = self.closing.clone();
+        self.runtime.block_on(async {
+            tokio::select! {
+                sent = self.peer.send(item) => sent.map_err(|_| gone()),
+                _ = closing.wait_for(|is_closing| *is_closing) => Err(Status::unavailable("the publisher is stopping")),
+            }
+        })
     }
 
     fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.peer.is_closed()
     }
 }
 

@@ -53,10 +53,28 @@ impl Disk {
             // Sparse; 320 MiB is the least that XFS takes.
             std::fs::File::create(&image).unwrap().set_len(320 * 1024 * 1024).unwrap();
             run(Command::new(maker[0]).args(&maker[1..]).arg(&image));
-            run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(disk.path()));
+            disk.mount();
         }
         disk.is_mounted = true;
         Some(disk)
+    }
+
+    /// Mounts the image again.
+    pub fn mount(&mut self) {
+        run(Command::new("mount").args(["-o", "loop"]).arg(self.folder.path().join("image")).arg(self.path()));
+        self.is_mounted = true;
+    }
+
+    /// Unmounts it as its owner would: what the kernel refuses is tried again for a while, and then fails the test.
+    pub fn unmount(&mut self) {
+        let tries = (0..200).take_while(|_| {
+            let is_busy = !Command::new("umount").arg(self.path()).output().unwrap().status.success();
+            std::thread::yield_now();
+            is_busy
+        });
+        let busy = tries.count();
+        assert!(busy < 200, "{} is still held", self.path().display());
+        self.is_mounted = false;
     }
 
     /// Where it is mounted.

@@ -16,6 +16,7 @@ mod index_crash;
 mod index_floor;
 mod index_history;
 mod keeper;
+mod let_go;
 mod measured;
 mod oracle;
 mod processes;

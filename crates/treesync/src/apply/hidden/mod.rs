@@ -153,7 +153,9 @@ impl Home {
         for numbers in numbers.chunks(OPEN_AT_ONCE) {
             let files: Vec<OwnedFd> = numbers.iter().map(|number| self.open_staged(*number)).collect::<Result<_, _>>()?;
             // All writes are begun before the first is waited for. What fails here fails again then.
-            files.iter().for_each(|file| drop(write_range(file, libc::SYNC_FILE_RANGE_WRITE)));
+            for file in &files {
+                drop(write_range(file, libc::SYNC_FILE_RANGE_WRITE));
+            }
             let wait = |file| write_range(file, WRITE_AND_WAIT);
             files.iter().try_for_each(wait).map_err(Problem::own("write a staged file to the disk"))?;
         }
