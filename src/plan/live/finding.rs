@@ -85,15 +85,15 @@ fn at_rest(seen: &PoolSeen, lives: &Lives<'_>, has_object: bool) -> Finding {
     };
     let (all, behind) = (mounted().count(), mounted().filter(|side| !has_all(side)).count());
     let finding = |holds, message| Finding::new(Condition::InSync, holds, Reason::NotMounted, message);
-    if behind == 0 {
-        return finding(true, format!("no pod has the source mounted; {all} mounted volumes have what it had last"));
-    }
     if !has_object || foreign::rests_at(seen).is_none() {
         let message = format!(
             "no pod has the source mounted, and it is not known what it had last; {behind} mounted volumes are compared with it when a \
              pod mounts it"
         );
         return finding(false, message);
+    }
+    if behind == 0 {
+        return finding(true, format!("no pod has the source mounted; {all} mounted volumes have what it had last"));
     }
     finding(
         false,

@@ -4,6 +4,8 @@
 //! source once EC2 shows the volume attached to that node's instance, and keeps it until it has let go or EC2 shows it elsewhere.
 //! What the last agent said stays in the object: while no pod has the source, that is where its content is.
 
+use jiff::SignedDuration;
+
 use crate::domain::{CloudVolume, NodeName, SyncPosition, SyncState};
 
 use super::super::action::Action;
@@ -45,7 +47,7 @@ pub(in super::super) fn rests_at(seen: &PoolSeen) -> Option<&SyncPosition> {
 pub(in super::super) fn last_words(seen: &PoolSeen) -> Option<&SyncSeen> {
     (whereabouts(seen)? == Whereabouts::NotMounted).then_some(())?;
     let object = seen.source_object.as_ref().filter(|object| object.is_foreign())?;
-    let side = object.volume.node.as_ref().filter(|side| !is_attached_beyond(seen, &object.volume, side))?;
+    let side = object.volume.node.as_ref().filter(|side| !may_be_had_again(seen, &object.volume, side))?;
     side.sync.as_ref().filter(|sync| sync.state == SyncState::NotMounted && !side.mounted)
 }
 
@@ -62,9 +64,16 @@ pub(in super::super) fn not_mounted(seen: &PoolSeen, id: &str) -> Option<Finding
     Some(Finding::new(Condition::SourceReady, true, Reason::NotMounted, message))
 }
 
+/// How long EC2 may show a volume free that is attached. An agent that asks for it longer has been gone for long.
+const LAG: SignedDuration = SignedDuration::from_mins(1);
+
 /// Whether it is worth looking at EC2 soon: pods of a node have it, and EC2 was not seen to show that.
-pub(super) fn moves(object: &SourceObject) -> bool {
-    object.volume.node_name.is_none() && object.requested_by.is_some()
+pub(super) fn moves(seen: &PoolSeen, object: &SourceObject) -> bool {
+    let is_free_for_long = seen.source_free.as_ref().is_some_and(|free| {
+        let is_free = object.volume.cloud.as_ref().is_some_and(CloudVolume::is_free);
+        is_free && free.until.duration_since(free.since) > LAG
+    });
+    object.volume.node_name.is_none() && object.requested_by.is_some() && !is_free_for_long
 }
 
 /// One step.
@@ -86,12 +95,14 @@ fn assigned(seen: &PoolSeen, object: &SourceObject) -> Option<Action> {
     (publishes && !has_word).then(|| Action::AssignSource { key: volume.key.clone(), resource_version, node: node.clone() })
 }
 
-/// What the last agent said is forgotten as soon as somebody else has the volume, or asks for it: before a pod there can have
-/// written, or as soon as one has. Before it is given to another node, so that it does not count again when that node is lost.
-fn doubted(seen: &PoolSeen, object: &SourceObject) -> Option<Action> {
-    let side = object.volume.node.as_ref().filter(|side| has_let_go(side))?;
+/// What the last agent said is forgotten as soon as somebody may have the volume again, or asks for it: before a pod there can have
+/// written, or as soon as one has. Before it is given to another node, so that it does not count again when that node is lost;
+/// and also while the source cannot be used, since agents go by what is said.
+pub(super) fn doubted(seen: &PoolSeen, object: &SourceObject) -> Option<Action> {
+    let volume = &object.volume;
+    let side = volume.node.as_ref().filter(|side| object.is_foreign() && volume.node_name.is_none() && has_let_go(side))?;
     let is_asked_for = object.requested_by.as_ref().is_some_and(|node| side.node != node.as_str());
-    (is_asked_for || is_attached_beyond(seen, &object.volume, side)).then(|| forgotten(&object.volume))
+    (is_asked_for || may_be_had_again(seen, volume, side)).then(|| forgotten(volume))
 }
 
 /// One step toward an object that no agent has anything of: told to let go, waited for, forgotten.
@@ -101,7 +112,8 @@ pub(super) fn cleared(seen: &PoolSeen, volume: &VolumeSeen) -> Option<Action> {
     }
     let side = volume.node.as_ref()?;
     let is_node_gone = !seen.nodes.contains(&NodeName::new(side.node.as_str()));
-    (has_let_go(side) || is_node_gone).then(|| forgotten(volume))
+    // Pods may have it for as long as they like; `mounted` says that the agent publishes it.
+    (!side.mounted || is_node_gone).then(|| forgotten(volume))
 }
 
 fn forgotten(volume: &VolumeSeen) -> Action {
@@ -117,6 +129,15 @@ fn has_let_go(side: &NodeSide) -> bool {
 /// The node of the one instance that has it.
 fn holder<'a>(seen: &'a PoolSeen, volume: &VolumeSeen) -> Option<&'a NodeName> {
     super::place::holders(seen, volume).into_iter().next()
+}
+
+/// Whether pods may have had the volume since a node said that none has: another instance has it, or the same one again after
+/// EC2 was seen to show it free, whose agent has not looked yet.
+fn may_be_had_again(seen: &PoolSeen, volume: &VolumeSeen, side: &NodeSide) -> bool {
+    let is_attached = volume.cloud.iter().flat_map(CloudVolume::live_attachments).next().is_some();
+    let said = side.sync.as_ref().and_then(|sync| sync.last_in_sync);
+    let was_free_since = seen.source_free.as_ref().is_some_and(|free| said.is_none_or(|said| free.until > said));
+    is_attached_beyond(seen, volume, side) || is_attached && was_free_since
 }
 
 /// Whether an instance other than that of a node has the volume.

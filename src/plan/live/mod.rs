@@ -53,7 +53,7 @@ pub(super) fn moves(seen: &PoolSeen) -> bool {
     seen.source_object.as_ref().is_some_and(|object| {
         let volume = &object.volume;
         if object.is_foreign() {
-            return volume.deleting || foreign::moves(object);
+            return volume.deleting || foreign::moves(seen, object);
         }
         let is_on_its_way = volume.node_name.is_some() && !volume.node.as_ref().is_some_and(|side| side.attached);
         volume.deleting || is_on_its_way || volume.node_name.is_none() && volume.node.is_some() || is_node_gone(seen, volume)
@@ -85,8 +85,8 @@ fn step(seen: &PoolSeen, object: &SourceObject, wish: &Wish<'_>) -> Option<Actio
     }
     match wish {
         Wish::Gone => Some(deleted(volume)),
-        Wish::Kept => None,
-        Wish::Withdrawn => volume.node_name.is_some().then(|| Action::Unassign(volume.key.clone())),
+        Wish::Withdrawn if volume.node_name.is_some() => Some(Action::Unassign(volume.key.clone())),
+        Wish::Kept | Wish::Withdrawn => foreign::doubted(seen, object),
         Wish::Published(publish, _, usable) => published(seen, object, publish, usable),
     }
 }

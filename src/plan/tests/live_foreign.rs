@@ -2,7 +2,7 @@
 
 use crate::domain::tags::TAG_POSITION;
 use crate::domain::{CloudSnapshot, Reason, SyncPosition, SyncState, VolumeState};
-use crate::plan::{Condition, NodeSide, Plan, PoolSeen, PublishWanted, Source, SourceObject, SyncSeen};
+use crate::plan::{Condition, FreeSpan, NodeSide, Plan, PoolSeen, PublishWanted, Source, SourceObject, SyncSeen};
 
 use super::build::{NOW, PoolBuild, VolumeBuild, at, snapshot, volume};
 use super::demand_build::{claim, demand_on_web};
@@ -86,7 +86,7 @@ fn a_source_that_nobody_has_goes_to_no_node_and_is_ready() {
     let plan = with_claim(|_| {}).plan();
     assert_eq!(words(&plan), [""; 0], "there are nodes with room, and none attaches it");
     assert_finding(&plan, Condition::SourceReady, true, Reason::NotMounted, &["vol-source", DRIVER]);
-    assert_finding(&plan, Condition::InSync, true, Reason::NotMounted, &["no pod", "0 mounted volumes"]);
+    assert_finding(&plan, Condition::InSync, false, Reason::NotMounted, &["no pod", "not known what it had last", "0 mounted volumes"]);
     assert_finding(&plan, Condition::Ready, true, Reason::PoolReady, &[]);
     assert_eq!(words(&with_claim(attached_to("node-a")).plan()), [""; 0], "it is attached, and no pod has it");
 }
@@ -167,6 +167,39 @@ fn last_words_stay_until_somebody_else_has_the_volume_or_asks_for_it() {
 }
 
 #[test]
+fn last_words_do_not_outlive_pods_that_came_while_their_agent_was_away() {
+    let again = |until: i64| {
+        let there = with_snapshot_at(7, both(attached_to("node-a"), let_go(Some(7), 60)));
+        there.but(|seen| seen.source_free = Some(FreeSpan { since: at(NOW - 100), until: at(until) }))
+    };
+    assert_eq!(words(&again(NOW - 30).plan()), ["forget the node of web-source"], "it was free, and the same node has it again");
+    assert_eq!(words(&again(NOW - 70).plan()), [""; 0], "it was free before pods had it, and the driver has not detached it yet");
+    let free = with_snapshot_at(7, let_go(Some(7), 60)).but(|seen| {
+        seen.source_free = Some(FreeSpan { since: at(NOW - 50), until: at(NOW) });
+    });
+    assert_eq!(words(&free.plan()), [""; 0]);
+}
+
+#[test]
+fn last_words_are_forgotten_also_while_the_source_cannot_be_used() {
+    let blocked = |change: fn(&mut SourceObject)| {
+        let there = with_snapshot_at(7, both(let_go(Some(7), 5), change));
+        words(&there.but(|seen| seen.pool.recorded_source = Some("vol-before".to_owned())).plan())
+    };
+    assert_eq!(blocked(|object| object.requested_by = Some("node-d".into())), ["forget the node of web-source"]);
+    assert_eq!(blocked(|_| {}), [""; 0]);
+}
+
+#[test]
+fn an_agent_that_is_gone_asks_for_it_for_a_minute_only() {
+    let asked = |seconds| {
+        let free = FreeSpan { since: at(NOW - seconds), until: at(NOW) };
+        with_claim(asked_by("node-a")).but(|seen| seen.source_free = Some(free)).plan().report.is_moving
+    };
+    assert!(asked(60) && !asked(61), "EC2 shows late what is attached, but not so late");
+}
+
+#[test]
 fn copies_are_judged_by_the_last_position() {
     let pool = |own| with_snapshot_at(7, let_go(Some(7), 5)).with([volume("web-0").ready(), copy_at("web-1", own)]);
     assert_finding(&pool(7).plan(), Condition::InSync, true, Reason::NotMounted, &["1 mounted volumes have"]);
@@ -237,6 +270,12 @@ fn the_end_of_its_pool_waits_for_the_agent_and_for_nothing_else() {
     let leaving = both(on("node-a", SyncState::Publishing), |object: &mut SourceObject| object.volume.node_name = None);
     assert_eq!(end(Box::new(leaving)), [""; 0], "its agent has it open");
     assert_eq!(end(Box::new(let_go(Some(7), 5))), ["forget the node of web-source"]);
+    let used = both(on("node-a", SyncState::Publishing), |object: &mut SourceObject| {
+        object.volume.node_name = None;
+        let side = object.volume.node.as_mut().expect("it is on a node");
+        (side.mounted, side.sync, side.published) = (false, None, 1);
+    });
+    assert_eq!(end(Box::new(used)), ["forget the node of web-source"], "pods may have it for ever");
     assert_eq!(end(Box::new(|object| object.volume.node = None)), ["let web-source go"]);
 }
 
