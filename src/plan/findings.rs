@@ -4,6 +4,7 @@ use crate::domain::Reason;
 
 use super::capacity::{ZoneCount, Zones};
 use super::observation::PoolSeen;
+use super::refresh::{Course, course};
 use super::report::{Condition, Finding};
 use super::snapshots::Stock;
 use super::source::Judged;
@@ -133,7 +134,8 @@ fn of_failures((seen, lives): (&PoolSeen, &Lives<'_>), source: &Judged, stock: &
         if let Some((node, error)) = volume.node.as_ref().and_then(|side| Some((&side.node, side.error.as_ref()?))) {
             return degraded(Reason::AgentFailed, format!("{} on node {node}: {error}", volume.key.name));
         }
-        let failed = volume.refresh.as_ref().filter(|last| last.failures > 0 && seen.pool.refresh.is_some());
+        let is_wanted = || volume.is_refreshing() || course(seen, stock, volume, seen.observed) == Course::Refresh;
+        let failed = volume.refresh.as_ref().filter(|last| last.failures > 0 && seen.pool.refresh.is_some() && is_wanted());
         if let Some(error) = failed.and_then(|last| last.error.as_ref()) {
             return degraded(Reason::RefreshFailed, format!("{} was not refreshed, and is later: {error}", volume.key.name));
         }

@@ -41,8 +41,8 @@ pub(super) fn take_back(volume: &VolumeSeen, claim: &ClaimSeen, offer: &Offer) -
             why: format!("the claim {} waits for a volume", claim.key),
         });
     }
-    let node = volume.node.as_ref().map(|side| side.node.as_str()).unwrap_or_default();
-    let message = format!("{} was being refreshed, and is taken off node {node} for {}", volume.key.name, claim.key);
+    let node = volume.node.as_ref().map_or_else(|| "its node".to_owned(), |side| format!("node {}", side.node));
+    let message = format!("{} was being refreshed, and is taken off {node} for {}", volume.key.name, claim.key);
     Err(Refusal::new(Reason::WaitingForVolume, message))
 }
 

@@ -25,7 +25,7 @@ use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};
 
 use crate::api::VolumePool;
-use crate::domain::{ModificationState, ObjectKey, VolumeId};
+use crate::domain::{ModificationState, NodeName, ObjectKey, VolumeId};
 use crate::ec2::{self, Ec2};
 use crate::plan::strays::StrayAction;
 use crate::plan::{self, PoolSeen, Report};
@@ -171,6 +171,7 @@ fn start_collection<E: Ec2>(context: &Context<E>, desk: &mut Desk, actions: Vec<
 /// is seen of ten thousand volumes is tens of megabytes.
 fn plan_all<E: Ec2>(context: &Context<E>, desk: &Desk, sweep: &Sweep, view: &View) -> (Vec<Planned>, bool) {
     let (mut planned, mut is_unsettled, now) = (Vec::new(), false, Instant::now());
+    let mut refreshing = BTreeSet::new();
     for pool in &view.pools {
         if desk.crew.is_busy(&parse::key_of(&**pool)) {
             is_unsettled = true;
@@ -182,6 +183,7 @@ fn plan_all<E: Ec2>(context: &Context<E>, desk: &Desk, sweep: &Sweep, view: &Vie
         let mut actions = plan.actions;
         actions.retain(|action| desk.backoff.is_due(&execute::label(action, &seen), now));
         keep_first_objects(&mut actions);
+        actions.retain(|action| keeps_room(action, &mut refreshing));
         is_unsettled |= plan.report.is_moving;
         publish::measure(context, &seen, &plan.report);
         let is_news = desk.backoff.is_due(&publication(&seen), now) && publish::is_news(context, pool, &seen, &plan.report);
@@ -190,6 +192,14 @@ fn plan_all<E: Ec2>(context: &Context<E>, desk: &Desk, sweep: &Sweep, view: &Vie
         }
     }
     (planned, is_unsettled)
+}
+
+/// All pools see the same room on a node, so one refresh a node begins in a pass; the next pass counts it.
+fn keeps_room(action: &plan::Action, refreshing: &mut BTreeSet<NodeName>) -> bool {
+    match action {
+        plan::Action::BeginRefresh { node, .. } => refreshing.insert(node.clone()),
+        _ => true,
+    }
 }
 
 /// Leaves all but the first new objects to the next pass, which plans them again.

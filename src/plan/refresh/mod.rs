@@ -25,6 +25,8 @@ pub use seen::{ContentSeen, RefreshEnd, RefreshSeen, RefreshWanted};
 
 /// How long a node has to bring a volume up to the source: a volume that takes longer is sooner made anew.
 const LIMIT: SignedDuration = SignedDuration::from_mins(10);
+/// How long an agent has to begin: it says so before it asks EC2 for anything. One that does not is away.
+const BEGUN_WITHIN: SignedDuration = SignedDuration::from_mins(1);
 /// The shortest time between two refreshes of a volume: a source that never rests must not keep volumes on the way for ever.
 const PAUSE: SignedDuration = SignedDuration::from_mins(5);
 /// The longest time between two refreshes that fail; it doubles in between, from [`PAUSE`] on.
@@ -113,6 +115,9 @@ fn end(seen: &PoolSeen, life: &Life<'_>, now: Timestamp) -> Option<RefreshEnd> {
     match life.phase() {
         Phase::Failed => return Some(RefreshEnd::Failed("EC2 does not have its volume any more".to_owned())),
         _ if !seen.nodes.contains(node) => return Some(RefreshEnd::Failed(format!("node {node} is gone"))),
+        _ if volume.node.is_none() && age(now, refresh.started) >= BEGUN_WITHIN => {
+            return Some(RefreshEnd::Failed(format!("the agent of node {node} has not begun within {BEGUN_WITHIN:#}")));
+        }
         _ if is_late => return Some(RefreshEnd::Failed(too_late(volume, node))),
         _ => {}
     }
@@ -124,9 +129,8 @@ fn too_late(volume: &VolumeSeen, node: &NodeName) -> String {
     let sync = side.and_then(|side| side.sync.as_ref());
     let error = side.and_then(|side| side.error.clone()).or_else(|| sync.and_then(|sync| sync.error.clone()));
     let state = || match (side, sync) {
-        (None, _) => "its agent has not begun".to_owned(),
         (Some(side), _) if !side.mounted => "it is not mounted yet".to_owned(),
-        (Some(_), sync) => format!("it is {}", sync.map_or_else(|| "not followed".to_owned(), |sync| format!("{:?}", sync.state))),
+        (_, sync) => format!("it is {}", sync.map_or_else(|| "not followed".to_owned(), |sync| format!("{:?}", sync.state))),
     };
     format!("node {node} did not bring it up to the source within {LIMIT:#}: {}", error.unwrap_or_else(state))
 }

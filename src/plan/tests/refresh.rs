@@ -13,7 +13,7 @@ use super::words::{assert_finding, words};
 
 /// A plan for each reason that only the refreshing of volumes has.
 pub(super) fn reasons() -> Vec<(Reason, Plan)> {
-    let failed = current("web-0").but(|volume| volume.refresh = Some(last_refresh(700, Some(60), 1)));
+    let failed = stale("web-0").but(|volume| volume.refresh = Some(last_refresh(700, Some(60), 1)));
     vec![(Reason::Refreshing, refreshed([stale("web-0")]).plan()), (Reason::RefreshFailed, refreshed([failed]).plan())]
 }
 

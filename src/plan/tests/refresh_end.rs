@@ -4,7 +4,7 @@ use crate::domain::{Phase, Reason, SyncState, VolumeState};
 use crate::plan::{Condition, NodeSide, Plan, PoolSeen};
 
 use super::build::{NOW, VolumeBuild, attachment, claim_ref};
-use super::refresh_build::{SOURCE, current, elsewhere, following, last_refresh, position, refreshed, refreshing};
+use super::refresh_build::{SOURCE, current, elsewhere, following, last_refresh, position, refreshed, refreshing, stale};
 use super::words::{assert_finding, words};
 
 /// Something that happens to a pool.
@@ -56,9 +56,10 @@ fn a_volume_that_is_away_for_a_moment_is_not_replaced_and_breaks_no_promise() {
 #[test]
 fn a_refresh_ends_after_ten_minutes_and_says_why() {
     let late = |built: VolumeBuild| words(&plan_of(built));
-    assert_eq!(late(refreshing("web-0", 599)), [""; 0]);
+    assert_eq!(late(refreshing("web-0", 59)), [""; 0]);
+    assert_eq!(late(refreshing("web-0", 60)), ["web-0 is not refreshed: the agent of node node-d has not begun within 1m"]);
+    assert_eq!(late(following(refreshing("web-0", 599), SyncState::CatchingUp, position(1))), [""; 0]);
     let why = |what: &str| vec![format!("web-0 is not refreshed: node node-d did not bring it up to the source within 10m: {what}")];
-    assert_eq!(late(refreshing("web-0", 600)), why("its agent has not begun"));
     let side = |change: fn(&mut NodeSide)| {
         following(refreshing("web-0", 600), SyncState::CatchingUp, position(1)).but(|volume| change(volume.node.as_mut().unwrap()))
     };
@@ -68,8 +69,9 @@ fn a_refresh_ends_after_ten_minutes_and_says_why() {
     assert_eq!(late(side(|_| {})), why("it is CatchingUp"));
     let nearly = following(refreshing("web-0", 600), SyncState::CatchingUp, position(SOURCE));
     assert_eq!(late(nearly), ["web-0 is refreshed"], "a source that never rests is never in sync");
-    let failed = plan_of(current("web-0").but(|volume| volume.refresh = Some(last_refresh(700, Some(60), 1))));
-    assert_finding(&failed, Condition::Degraded, true, Reason::RefreshFailed, &["web-0", "it was slow"]);
+    let failed = |built: VolumeBuild| plan_of(built.but(|volume| volume.refresh = Some(last_refresh(700, Some(60), 1))));
+    assert_finding(&failed(stale("web-0")), Condition::Degraded, true, Reason::RefreshFailed, &["web-0", "it was slow"]);
+    assert_finding(&failed(current("web-0")), Condition::Degraded, false, Reason::AsWanted, &["nothing fails"]);
 }
 
 #[test]
