@@ -1,6 +1,5 @@
 //! Keeps this node's `PoolNode` object: made once, and written only when something changed.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -12,7 +11,7 @@ use tracing::{info, warn};
 use treesync::wire::TlsMaterial;
 
 use super::Place;
-use super::state::{Agent, is_foreign};
+use super::state::{Agent, Requests, is_foreign};
 use crate::api::keys::{GROUP, MANAGER_AGENT};
 use crate::api::{PoolNode, PoolNodeStatus};
 use crate::domain::VolumeId;
@@ -72,14 +71,14 @@ pub(super) async fn run<E>(agent: Agent<E>, mut identity: watch::Receiver<Option
     }
 }
 
-fn status<E>(agent: &Agent<E>, requested: &BTreeMap<VolumeId, usize>, can_publish: bool) -> PoolNodeStatus {
+fn status<E>(agent: &Agent<E>, requested: &Requests, can_publish: bool) -> PoolNodeStatus {
     let attached = agent.volumes.state().iter().filter(|volume| is_attached(agent, volume)).count();
     PoolNodeStatus {
         instance_id: agent.place.instance.to_string(),
         zone: agent.place.zone.to_string(),
         attach_limit: agent.place.attach_limit,
         attached: u32::try_from(attached).unwrap_or(u32::MAX),
-        requested: requested.keys().map(ToString::to_string).collect(),
+        requested: requested.all().into_iter().map(ToString::to_string).collect(),
         sync_address: agent.settings.sync.advertised().filter(|_| can_publish).map(|address| address.to_string()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }

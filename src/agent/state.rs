@@ -39,7 +39,7 @@ pub(super) struct Agent<E> {
     pub(super) live: Live,
     wake: Arc<Notify>,
     mounted: watch::Sender<BTreeMap<VolumeId, Mounted>>,
-    requested: watch::Sender<BTreeMap<VolumeId, usize>>,
+    requested: watch::Sender<Requests>,
     locks: Arc<Mutex<BTreeMap<VolumeId, Arc<tokio::sync::Mutex<()>>>>>,
     /// Device names that were asked for: they may not be listed by EC2 yet, or have failed for the volume.
     pub(super) names_in_flight: Arc<tokio::sync::Mutex<BTreeMap<VolumeId, BTreeSet<String>>>>,
@@ -114,7 +114,7 @@ impl<E> Agent<E> {
     }
 
     /// Volumes that pods on this node wait for, and how many.
-    pub(super) fn requested(&self) -> watch::Receiver<BTreeMap<VolumeId, usize>> {
+    pub(super) fn requested(&self) -> watch::Receiver<Requests> {
         self.requested.subscribe()
     }
 
@@ -151,11 +151,7 @@ impl<E> Agent<E> {
 
     /// Notes whether pods of this node have a source that another driver mounts, so that the controller gives it to us.
     pub(super) fn set_requested(&self, volume: &VolumeId, is_requested: bool) {
-        self.requested.send_if_modified(|all| match (all.get(volume).copied(), is_requested) {
-            (None, true) => all.insert(volume.clone(), 1).is_none(),
-            (Some(_), false) => all.remove(volume).is_some(),
-            _ => false,
-        });
+        self.requested.send_if_modified(|all| if is_requested { all.mounted.insert(volume.clone()) } else { all.mounted.remove(volume) });
     }
 
     /// The object of an EBS volume, when it is assigned to this node to be attached.
@@ -165,15 +161,31 @@ impl<E> Agent<E> {
     }
 }
 
+/// What this node asks for. One volume may be the copy of one pool and the source of another, so both are kept apart.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Requests {
+    /// How many pods wait for each volume.
+    waiting: BTreeMap<VolumeId, usize>,
+    /// Sources that another driver attaches, and that pods have or had.
+    mounted: BTreeSet<VolumeId>,
+}
+
+impl Requests {
+    /// All of them, each once and in order.
+    pub(super) fn all(&self) -> BTreeSet<&VolumeId> {
+        self.waiting.keys().chain(&self.mounted).collect()
+    }
+}
+
 /// A pod's wait for a volume, for as long as this lives.
 struct Request<'a> {
-    requested: &'a watch::Sender<BTreeMap<VolumeId, usize>>,
+    requested: &'a watch::Sender<Requests>,
     volume: VolumeId,
 }
 
 impl<'a> Request<'a> {
-    fn new(requested: &'a watch::Sender<BTreeMap<VolumeId, usize>>, volume: &VolumeId) -> Self {
-        requested.send_modify(|all| *all.entry(volume.clone()).or_default() += 1);
+    fn new(requested: &'a watch::Sender<Requests>, volume: &VolumeId) -> Self {
+        requested.send_modify(|all| *all.waiting.entry(volume.clone()).or_default() += 1);
         Self { requested, volume: volume.clone() }
     }
 }
@@ -181,11 +193,11 @@ impl<'a> Request<'a> {
 impl Drop for Request<'_> {
     fn drop(&mut self) {
         self.requested.send_modify(|all| {
-            let waiting = all.get(&self.volume).copied().unwrap_or(0);
+            let waiting = all.waiting.get(&self.volume).copied().unwrap_or(0);
             if waiting > 1 {
-                all.insert(self.volume.clone(), waiting - 1)
+                all.waiting.insert(self.volume.clone(), waiting - 1)
             } else {
-                all.remove(&self.volume)
+                all.waiting.remove(&self.volume)
             };
         });
     }

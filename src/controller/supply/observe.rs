@@ -62,11 +62,12 @@ fn attached_by(view: &View, source: &Source, id: &VolumeId) -> Option<String> {
 fn source_object(view: &View, source: &SourceSeen, object: &PoolVolume) -> SourceObject {
     let cloud = if let SourceSeen::Volume(cloud) = source { Some(cloud.clone()) } else { None };
     let id = cloud.as_ref().map(|cloud| cloud.id.clone()).or_else(|| parse::volume_id_of(object));
+    let requested_by = id.and_then(|id| view.requested_by(&id, cloud.as_ref()).cloned());
     SourceObject {
+        requested_by,
         volume: parse::volume_seen(object, cloud, Some(100)),
         publish: object.spec.publish.as_ref().map(publish_told),
         checkpoint: object.spec.publish.as_ref().and_then(|publish| publish.checkpoint),
-        requested_by: id.and_then(|id| view.requested_by(&id).cloned()),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::api::keys::{GROUP, LABEL_ZONE};
 use crate::api::volume_pool::SyncMode;
 use crate::api::{PoolNode, PoolVolume, Role, VolumePool};
 use crate::controller::stores::Stores;
-use crate::domain::{InstanceId, NodeName, VolumeId, Zone};
+use crate::domain::{CloudVolume, InstanceId, NodeName, VolumeId, Zone};
 use crate::plan::{AgentSeen, ClaimFault};
 
 use super::claim_source;
@@ -31,7 +31,7 @@ pub struct View {
     /// Agents that could publish a source.
     pub agents: BTreeMap<NodeName, AgentSeen>,
     /// The nodes whose pods wait for volumes that they do not have.
-    requests: BTreeMap<VolumeId, NodeName>,
+    requests: BTreeMap<VolumeId, BTreeSet<NodeName>>,
     /// The other drivers that PersistentVolumes name, by the EBS volume.
     foreign: BTreeMap<VolumeId, String>,
     /// EBS volumes that PersistentVolumes of any CSI driver name.
@@ -92,7 +92,7 @@ impl View {
             nodes: nodes.iter().map(|node| NodeName::new(node.name_any())).collect(),
             zones_with_nodes: nodes.iter().filter_map(zone_of).collect(),
             agents: agents_seen,
-            requests: agents.iter().flat_map(|agent| requests_of(agent)).collect(),
+            requests: requests_of(agents),
             foreign: BTreeMap::new(),
             handles: BTreeSet::new(),
             volumes: by_pool,
@@ -140,9 +140,13 @@ impl View {
         self.foreign.get(id).cloned()
     }
 
-    /// The node whose pods wait for a volume that another node may have.
-    pub fn requested_by(&self, id: &VolumeId) -> Option<&NodeName> {
-        self.requests.get(id)
+    /// The node whose pods wait for a volume that another node may have. Of several one whose instance has it: an agent that
+    /// is gone takes back no request.
+    pub fn requested_by(&self, id: &VolumeId, cloud: Option<&CloudVolume>) -> Option<&NodeName> {
+        let nodes = self.requests.get(id)?;
+        let mut holders = cloud.into_iter().flat_map(CloudVolume::live_attachments);
+        let holder = holders.find_map(|attachment| self.instances.get(&attachment.instance).filter(|node| nodes.contains(*node)));
+        holder.or_else(|| nodes.first())
     }
 }
 
@@ -164,10 +168,11 @@ fn agents_seen(agents: &[Arc<PoolNode>], nodes: &[Arc<Node>], volumes: &[Arc<Poo
     agents.iter().filter_map(of_agent).collect()
 }
 
-/// How many volumes each node has or was given.
+/// How many volumes each node has or was given by us.
 fn on_nodes(volumes: &[Arc<PoolVolume>]) -> HashMap<&str, u32> {
     let mut counts = HashMap::new();
-    for volume in volumes {
+    let is_ours = |volume: &&Arc<PoolVolume>| volume.spec.publish.as_ref().is_none_or(|publish| publish.attached_by.is_none());
+    for volume in volumes.iter().filter(is_ours) {
         let side = volume.status.as_ref().and_then(|status| status.node.as_ref());
         if let Some(node) = volume.spec.node_name.as_deref().or(side.map(|side| side.name.as_str())) {
             *counts.entry(node).or_insert(0) += 1;
@@ -176,9 +181,14 @@ fn on_nodes(volumes: &[Arc<PoolVolume>]) -> HashMap<&str, u32> {
     counts
 }
 
-fn requests_of(agent: &PoolNode) -> Vec<(VolumeId, NodeName)> {
-    let requested = agent.status.as_ref().map(|status| status.requested.as_slice()).unwrap_or_default();
-    requested.iter().map(|id| (VolumeId::new(id.as_str()), NodeName::new(agent.name_any()))).collect()
+fn requests_of(agents: &[Arc<PoolNode>]) -> BTreeMap<VolumeId, BTreeSet<NodeName>> {
+    let mut requests: BTreeMap<VolumeId, BTreeSet<NodeName>> = BTreeMap::new();
+    for agent in agents {
+        for id in agent.status.iter().flat_map(|status| &status.requested) {
+            requests.entry(VolumeId::new(id.as_str())).or_default().insert(NodeName::new(agent.name_any()));
+        }
+    }
+    requests
 }
 
 #[cfg(test)]
