@@ -62,6 +62,12 @@ impl DeviceTree {
 }
 
 impl Device {
+    /// The same numbers as one, as `st_dev` of files on it.
+    pub fn number(&self) -> Option<u64> {
+        let (major, minor) = self.numbers.split_once(':')?;
+        Some(rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?))
+    }
+
     /// Whether it can be the volume that was asked for: a smaller one is a mistake.
     pub fn holds(&self, size: GiB) -> bool {
         self.size_bytes >= size.bytes()
@@ -96,6 +102,7 @@ mod tests {
         let (_root, tree) = tree(&[("nvme0n1", "vol0aaa"), ("nvme1n1", "vol0bbb")]);
         let device = tree.find(&"vol-0bbb".into()).expect("the tree is readable").expect("it is there");
         assert_eq!((device.name.as_str(), device.numbers.as_str()), ("nvme1n1", "259:1"));
+        assert_eq!(device.number(), Some(rustix::fs::makedev(259, 1)));
         assert!(device.holds(GiB(1)) && !device.holds(GiB(2)));
     }
 

@@ -213,7 +213,7 @@ async fn bring<E: Ec2>(agent: &Agent<E>, volume: &PoolVolume, id: &VolumeId) -> 
         .await?
     };
     if is_live {
-        agent.live.keep(id, volume, &path);
+        agent.live.keep(id, volume, (&path, &device));
     } else {
         agent.live.let_go(id, volume).await;
     }

@@ -1,10 +1,13 @@
 //! What a node has of a source that another driver attaches, and what is told of that. Pure.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use treesync::model::Position;
 
 use crate::api::{NodeStatus, SyncState, SyncStatus};
+use crate::domain::{ObjectKey, VolumeId};
 
 /// What this node has of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -15,6 +18,22 @@ pub(super) enum Here {
     Used { device: String, pods: u32, problem: Option<String> },
     /// No pod has it.
     Unused { is_attached: bool, word: Word },
+}
+
+/// What this node has of each source, and the object that this is about.
+pub(super) type Board = BTreeMap<VolumeId, (ObjectKey, Here)>;
+
+impl Here {
+    /// What is told of it to the object of another pool, for which it is not published.
+    pub(super) fn of_another(&self, published_for: &ObjectKey) -> Self {
+        match self {
+            Self::Published { device, pods, .. } | Self::Used { device, pods, .. } => {
+                let problem = format!("it is the source of the PoolVolume {published_for} as well; a source is published for one pool");
+                Self::Used { device: device.clone(), pods: *pods, problem: Some(problem) }
+            }
+            Self::Unused { is_attached, .. } => Self::Unused { is_attached: *is_attached, word: Word::AsBefore },
+        }
+    }
 }
 
 /// What is known of the content of a source that no pod of this node has.
@@ -139,6 +158,15 @@ mod tests {
         assert_eq!(told(&unused(Word::AsBefore), None, false), None);
         assert_eq!(told(&used(None), None, false), None);
         assert!(told(&unused(Word::AsBefore), None, true).is_some(), "pods came and went before it was published");
+    }
+
+    #[test]
+    fn a_second_pool_with_the_same_source_is_told_why_it_is_not_published_for_it() {
+        let published = Here::Published { device: "nvme1n1".to_owned(), filesystem: "xfs".to_owned(), pods: 1 };
+        let side = told(&published.of_another(&ObjectKey::new("shop", "web-source")), None, true).expect("a side");
+        assert!(!side.mounted && side.sync.is_none() && side.error.expect("a reason").contains("shop/web-source as well"));
+        let rests = unused(Word::LetGo(Some(at(9)), NOW)).of_another(&ObjectKey::new("shop", "web-source"));
+        assert_eq!(told(&rests, None, true).expect("a side").sync.expect("words").source, "", "what the other had is not its own");
     }
 
     #[test]

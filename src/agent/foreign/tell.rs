@@ -1,6 +1,5 @@
 //! Writes the node side of sources that another driver attaches.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,24 +8,25 @@ use kube::runtime::reflector::Store;
 use tokio::sync::watch;
 use tracing::debug;
 
-use super::here::{Here, side};
+use super::here::{Board, Here, side};
 use crate::agent::report::Reporter;
 use crate::agent::state::{is_foreign, volume_id};
 use crate::api::PoolVolume;
 use crate::api::keys::LABEL_NODE;
-use crate::domain::VolumeId;
 
 /// How often all are looked at without a reason: an object may have been written by others, or a write may have failed.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Runs forever.
-pub(super) async fn run(reporter: Reporter, sources: Store<PoolVolume>, mut here: watch::Receiver<BTreeMap<VolumeId, Here>>) {
+pub(super) async fn run(reporter: Reporter, sources: Store<PoolVolume>, mut here: watch::Receiver<Board>) {
     loop {
         let all = here.borrow_and_update().clone();
         for source in sources.state() {
             let known = volume_id(&source).and_then(|id| all.get(&id));
-            if let Some(known) = known.filter(|_| is_foreign(&source) && is_mine(&reporter, &source)) {
-                write(&reporter, &source, known).await;
+            if let Some((object, known)) = known.filter(|_| is_foreign(&source) && is_mine(&reporter, &source)) {
+                let is_it = source.name_any() == object.name && source.namespace().as_deref() == Some(object.namespace.as_str());
+                let known = if is_it { known.clone() } else { known.of_another(object) };
+                write(&reporter, &source, &known).await;
             }
         }
         tokio::select! {

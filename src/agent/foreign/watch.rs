@@ -5,14 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 use tokio::sync::{Notify, watch};
+use tokio::task::{JoinError, JoinSet};
 use tracing::{info, warn};
+use treesync::model::Position;
 
-use super::here::{Here, Word};
+use super::here::{Board, Here, Word};
 use crate::agent::device::Device;
 use crate::agent::mount::changes::MountChanges;
 use crate::agent::mount::foreign::{Base, Folders, Usage, usage};
@@ -29,9 +30,28 @@ const LOOK: Duration = Duration::from_millis(100);
 struct Known {
     /// Sources that are published, by us and for this object.
     published: BTreeSet<VolumeId>,
+    /// Sources that are being let go, each by a task of its own: one that takes long holds up no other.
+    releases: JoinSet<(VolumeId, Option<Position>)>,
+    /// The same ones.
+    releasing: BTreeSet<VolumeId>,
     here: BTreeMap<VolumeId, Here>,
+    /// The objects that this is about: the one of several pools whose source a volume is.
+    objects: BTreeMap<VolumeId, ObjectKey>,
     /// Sources that pods of this node have or had since another node said that they rest.
     had: BTreeSet<VolumeId>,
+}
+
+impl Known {
+    /// A task that ended by itself has let nothing go that it could tell of.
+    fn note_released(&mut self, released: Result<(VolumeId, Option<Position>), JoinError>) {
+        let Ok((id, last)) = released.inspect_err(|error| warn!(%error, "a source was let go without a word")) else {
+            self.releasing.clear();
+            return;
+        };
+        info!(volume_id = %id, position = ?last, "a source is let go");
+        self.releasing.remove(&id);
+        self.here.insert(id, Here::Unused { is_attached: true, word: Word::LetGo(last, Timestamp::now()) });
+    }
 }
 
 /// Runs forever.
@@ -39,7 +59,7 @@ pub(super) async fn run<E>(
     agent: Agent<E>,
     (sources, changed): (Store<PoolVolume>, Arc<Notify>),
     requested: Vec<VolumeId>,
-    board: watch::Sender<BTreeMap<VolumeId, Here>>,
+    board: watch::Sender<Board>,
 ) {
     let mounts = MountChanges::watch().inspect_err(|error| warn!(%error, "the mount table is looked at from time to time only"));
     let mut known = Known { had: requested.into_iter().collect(), ..Known::default() };
@@ -47,14 +67,16 @@ pub(super) async fn run<E>(
         // Most nodes have nothing to look for, and many mounts.
         if !known.here.is_empty() || sources.state().iter().any(|source| is_foreign(source)) {
             match tokio::task::spawn_blocking(mount::table).await {
-                Ok(Ok(table)) => look(&agent, &sources, &table, &mut known).await,
+                Ok(Ok(table)) => look(&agent, &sources, &table, &mut known),
                 Ok(Err(error)) => warn!(%error, "the mount table cannot be read and is read again"),
                 Err(error) => warn!(%error, "the mount table was not read and is read again"),
             }
         }
+        let about = |(id, here): (&VolumeId, &Here)| Some((id.clone(), (known.objects.get(id)?.clone(), here.clone())));
+        let now: Board = known.here.iter().filter_map(about).collect();
         board.send_if_modified(|told| {
-            let is_news = *told != known.here;
-            known.here.clone_into(told);
+            let is_news = *told != now;
+            *told = now;
             is_news
         });
         let mounted = async {
@@ -64,24 +86,32 @@ pub(super) async fn run<E>(
             }
         };
         tokio::select! {
+            Some(released) = known.releases.join_next(), if !known.releases.is_empty() => known.note_released(released),
             () = mounted => {}
             () = changed.notified() => {}
         }
     }
 }
 
-async fn look<E>(agent: &Agent<E>, sources: &Store<PoolVolume>, table: &[Mount], known: &mut Known) {
+fn look<E>(agent: &Agent<E>, sources: &Store<PoolVolume>, table: &[Mount], known: &mut Known) {
     let all = sources.state();
-    let foreign = all.iter().filter(|source| is_foreign(source)).filter_map(|source| Some((volume_id(source)?, source.as_ref())));
-    let foreign: BTreeMap<VolumeId, &PoolVolume> = foreign.collect();
-    let seen: BTreeMap<&VolumeId, (Option<Device>, Usage)> = foreign.keys().map(|id| (id, used(agent, id, table))).collect();
+    let foreign = one_of_each(agent, &all);
+    known.objects = foreign.iter().map(|(id, source)| (id.clone(), key_of(source))).collect();
+    // One of which nothing can be told stays as it is.
+    let seen: BTreeMap<&VolumeId, (Option<Device>, Usage)> = foreign.keys().filter_map(|id| Some((id, used(agent, id, table)?))).collect();
     let is_kept = |id: &VolumeId| {
-        let is_used = seen.get(id).is_some_and(|(_, usage)| matches!(usage, Usage::Used { base: Ok(_), .. }));
+        let is_used = seen.get(id).map_or(foreign.contains_key(id), |(_, usage)| matches!(usage, Usage::Used { base: Ok(_), .. }));
         is_used && foreign.get(id).is_some_and(|source| is_assigned(agent, source))
     };
     // First of all, and all at once: the kubelet waits for it.
-    let gone: Vec<VolumeId> = known.published.iter().filter(|id| !is_kept(id)).cloned().collect();
-    release(agent, gone, known).await;
+    for id in known.published.extract_if(.., |id| !is_kept(id)) {
+        known.releasing.insert(id.clone());
+        let live = agent.live.clone();
+        known.releases.spawn(async move {
+            let last = live.release(&id).await;
+            (id, last)
+        });
+    }
     for (id, _) in known.here.extract_if(.., |id, _| !foreign.contains_key(id)) {
         agent.set_requested(&id, false);
     }
@@ -93,6 +123,9 @@ async fn look<E>(agent: &Agent<E>, sources: &Store<PoolVolume>, table: &[Mount],
             known.had.remove(id);
         }
         agent.set_requested(id, known.had.contains(id));
+        if known.releasing.contains(id) {
+            continue;
+        }
         let here = match (usage, device) {
             (Usage::Used { pods, base }, Some(device)) => of_pods(agent, (id, foreign[id]), device, (pods, base)),
             (_, device) => unused(agent, foreign[id], known.here.get(id), device.is_some()),
@@ -104,16 +137,26 @@ async fn look<E>(agent: &Agent<E>, sources: &Store<PoolVolume>, table: &[Mount],
     }
 }
 
-async fn release<E>(agent: &Agent<E>, gone: Vec<VolumeId>, known: &mut Known) {
-    let released = gone.into_iter().map(|id| async move {
-        let last = agent.live.release(&id).await;
-        (id, last)
-    });
-    for (id, last) in join_all(released).await {
-        info!(volume_id = %id, position = ?last, "a source is let go");
-        known.published.remove(&id);
-        known.here.insert(id, Here::Unused { is_attached: true, word: Word::LetGo(last, Timestamp::now()) });
+/// The sources that another driver attaches. A volume that is the source of several pools is published for one of them: the one
+/// for which it is published already, else one that is assigned to this node, else the first by name.
+fn one_of_each<'a, E>(agent: &Agent<E>, all: &'a [Arc<PoolVolume>]) -> BTreeMap<VolumeId, &'a PoolVolume> {
+    let mut found: BTreeMap<VolumeId, &PoolVolume> = BTreeMap::new();
+    let rank = |id: &VolumeId, source: &PoolVolume| {
+        let key = key_of(source);
+        (!agent.live.keeps(id, &key), !is_assigned(agent, source), key)
+    };
+    for source in all.iter().filter(|source| is_foreign(source)) {
+        let Some(id) = volume_id(source) else { continue };
+        let is_better = found.get(&id).is_none_or(|other| rank(&id, source) < rank(&id, other));
+        if is_better {
+            found.insert(id, source);
+        }
     }
+    found
+}
+
+fn key_of(source: &PoolVolume) -> ObjectKey {
+    ObjectKey::new(source.namespace().unwrap_or_default(), source.name_any())
 }
 
 /// Pods have it: it is published, or it is said why not.
@@ -123,7 +166,8 @@ fn of_pods<E>(
     device: Device,
     (pods, base): (u32, Result<Base, &'static str>),
 ) -> Here {
-    let published = base.map_err(str::to_owned).and_then(|base| Ok((publish(agent, id, source, &base.path)?, base.filesystem)));
+    let published =
+        base.map_err(str::to_owned).and_then(|base| Ok((publish(agent, (id, source), (&base.path, &device))?, base.filesystem)));
     match published {
         Ok((true, filesystem)) => Here::Published { device: device.name, filesystem, pods },
         Ok((false, _)) => Here::Used { device: device.name, pods, problem: None },
@@ -142,29 +186,28 @@ fn is_assigned<E>(agent: &Agent<E>, source: &PoolVolume) -> bool {
     source.spec.node_name.as_deref() == Some(agent.settings.node.as_str())
 }
 
-fn used<E>(agent: &Agent<E>, id: &VolumeId, table: &[Mount]) -> (Option<Device>, Usage) {
-    let device = agent.settings.devices.find(id).unwrap_or_else(|error| {
-        warn!(%error, "the device tree cannot be read");
-        None
-    });
+/// How pods use a source; none when that cannot be told now.
+fn used<E>(agent: &Agent<E>, id: &VolumeId, table: &[Mount]) -> Option<(Option<Device>, Usage)> {
+    let found = agent.settings.devices.find(id);
+    let device = found.inspect_err(|error| warn!(%error, "the device tree cannot be read and is read again")).ok()?;
     let own = agent.settings.state.join("volumes");
     let folders = Folders { kubelet: &agent.settings.kubelet, own: &own };
     let usage = device.as_ref().map_or(Usage::Unused, |device| usage(table, &device.numbers, folders));
-    (device, usage)
+    Some((device, usage))
 }
 
 /// Publishes it where it is mounted, if that is the order; the error says what is in the way.
-fn publish<E>(agent: &Agent<E>, id: &VolumeId, source: &PoolVolume, path: &Path) -> Result<bool, String> {
+fn publish<E>(agent: &Agent<E>, (id, source): (&VolumeId, &PoolVolume), place: (&Path, &Device)) -> Result<bool, String> {
     if !is_assigned(agent, source) {
         return Ok(false);
     }
-    let object = ObjectKey::new(source.namespace().unwrap_or_default(), source.name_any());
+    let object = key_of(source);
     if let Some(other) = agent.live.kept_by_another(id, &object) {
         return Err(format!(
             "it is the volume of the PoolVolume {other}, which follows or publishes it; a source is published for one pool"
         ));
     }
-    agent.live.keep(id, source, path);
+    agent.live.keep(id, source, place);
     Ok(true)
 }
 

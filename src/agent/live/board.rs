@@ -209,8 +209,14 @@ mod tests {
     #[tokio::test]
     async fn a_disk_that_hangs_holds_up_who_lets_its_volume_go_and_nobody_else() {
         let (board, id) = (Board::default(), VolumeId::from("vol-1"));
-        let kept =
-            Kept { object: ObjectKey::new("shop", "web-1"), pool: pool(), pool_uid: "u".to_owned(), is_source: false, path: "/v".into() };
+        let kept = Kept {
+            object: ObjectKey::new("shop", "web-1"),
+            pool: pool(),
+            pool_uid: "u".to_owned(),
+            is_source: false,
+            path: "/v".into(),
+            device_number: None,
+        };
         board.change(|state| drop(state.kept.insert(id.clone(), kept)));
         let (disk, hangs) = std::sync::mpsc::channel::<()>();
         let (told, begun) = std::sync::mpsc::channel();

@@ -42,6 +42,7 @@ use treesync::model::Position;
 use treesync::tree::Root;
 use treesync::wire::TlsMaterial;
 
+use super::device::Device;
 use super::report::Reporter;
 use crate::api::{PathOperation, PoolVolume, Role};
 use crate::domain::{NodeName, ObjectKey, VolumeId};
@@ -115,13 +116,14 @@ impl Live {
     }
 
     /// From now on a mounted volume is published or kept in step.
-    pub(super) fn keep(&self, id: &VolumeId, volume: &PoolVolume, path: &Path) {
+    pub(super) fn keep(&self, id: &VolumeId, volume: &PoolVolume, (path, device): (&Path, &Device)) {
         let kept = Kept {
             object: ObjectKey::new(volume.namespace().unwrap_or_default(), volume.name_any()),
             pool: sources::pool_of(volume),
             pool_uid: volume.spec.pool_ref.uid.clone(),
             is_source: volume.spec.role == Role::Source,
             path: path.to_owned(),
+            device_number: device.number(),
         };
         let is_known = {
             let state = self.board.read();
@@ -142,6 +144,11 @@ impl Live {
             self.board.unused(id).await;
             self.ask(Command::Settle).await;
         }
+    }
+
+    /// Whether a volume is published or kept in step for an object.
+    pub(super) fn keeps(&self, id: &VolumeId, object: &ObjectKey) -> bool {
+        self.board.read().kept.get(id).is_some_and(|kept| kept.object == *object)
     }
 
     /// What keeps a volume at present, if that is not the object itself.

@@ -126,7 +126,12 @@ async fn checkpoint(scene: &Scene, id: &VolumeId, pool: &ObjectKey, number: u64)
     info!(%pool, number, result = ?made, "checkpoint");
     let (epoch, generation) = made.as_ref().map_or((0, 0), |position| (position.epoch, position.generation));
     let answer = CheckpointStatus { number, epoch, generation, time: Time(Timestamp::now()), error: made.err() };
-    scene.board.change(|state| state.answers.entry(id.clone()).or_default().checkpoint = Some(answer));
+    // Of a volume that was let go meanwhile nobody asks any more, and the next time it is here the order stands.
+    scene.board.change(|state| {
+        if state.kept.contains_key(id) {
+            state.answers.entry(id.clone()).or_default().checkpoint = Some(answer);
+        }
+    });
 }
 
 #[cfg(test)]

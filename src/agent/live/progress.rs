@@ -96,11 +96,12 @@ impl Progress {
         self.in_sync.is_some_and(|(instant, _)| now.saturating_duration_since(instant) <= max_staleness)
     }
 
-    /// Whether readers see all that a source has that rests there.
+    /// Whether readers see all that a source has that rests there. A copy of a later epoch has followed a history that the source
+    /// has lost.
     pub(super) fn has(&self, rest: &SyncPosition) -> bool {
         let own = self.visible.filter(|_| self.problem.is_none());
         let own = own.map(|own| SyncPosition { source: own.source.to_string(), epoch: own.epoch, generation: own.generation });
-        own.is_some_and(|own| own.is_at_least(rest))
+        own.is_some_and(|own| own.epoch == rest.epoch && own.is_at_least(rest))
     }
 
     /// How it is, in a word.

@@ -60,6 +60,9 @@ impl Published {
         let (metrics, key) = (scene.metrics.clone(), pool.clone());
         let on_visible: OnVisible = Arc::new(move |took| metrics.visible(&key.namespace, &key.name, took));
         let options = PublishOptions { on_visible: Some(on_visible), ..options(publication)? };
+        if !scene.board.read().kept.contains_key(&publication.volume) {
+            return Err(format!("{} was let go before it was published", publication.volume));
+        }
         let path = publication.path.clone();
         let started = tokio::task::spawn_blocking(move || Publisher::start(&path, options)).await;
         let publisher = Arc::new(started.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?);
@@ -114,7 +117,8 @@ fn options(publication: &Publication) -> Result<PublishOptions, String> {
     let rules = Rules::new(rules(&publication.exclude, &[])).map_err(|error| format!("spec.sync: {error}"))?;
     let index = IndexOptions { volume: Some(publication.volume.to_string()), ..IndexOptions::default() };
     let rate_bytes_per_second = publication.bandwidth_bytes_per_second;
-    Ok(PublishOptions { rules, index, rate_bytes_per_second, ring_bytes: RING_BYTES, ..PublishOptions::default() })
+    let device = publication.device_number;
+    Ok(PublishOptions { rules, device, index, rate_bytes_per_second, ring_bytes: RING_BYTES, ..PublishOptions::default() })
 }
 
 /// Notes how the publisher is.

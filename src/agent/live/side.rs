@@ -106,8 +106,14 @@ mod tests {
     }
 
     fn board(is_source: bool) -> Board {
-        let kept =
-            Kept { object: ObjectKey::new("shop", "web-0"), pool: pool(), pool_uid: "u".to_owned(), is_source, path: PathBuf::from("/v") };
+        let kept = Kept {
+            object: ObjectKey::new("shop", "web-0"),
+            pool: pool(),
+            pool_uid: "u".to_owned(),
+            is_source,
+            path: PathBuf::from("/v"),
+            device_number: None,
+        };
         Board { kept: BTreeMap::from([("vol-1".into(), kept)]), ..Board::default() }
     }
 

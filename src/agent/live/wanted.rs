@@ -23,6 +23,8 @@ pub(super) struct Kept {
     pub(super) is_source: bool,
     /// Its base mount.
     pub(super) path: PathBuf,
+    /// The number of its device, as `st_dev` of what is mounted there.
+    pub(super) device_number: Option<u64>,
 }
 
 /// What the object of a source says.
@@ -58,6 +60,7 @@ pub(super) struct Target {
 pub(super) struct Publication {
     pub(super) volume: VolumeId,
     pub(super) path: PathBuf,
+    pub(super) device_number: Option<u64>,
     pub(super) exclude: Vec<String>,
     pub(super) bandwidth_bytes_per_second: Option<u64>,
 }
@@ -88,6 +91,7 @@ pub(super) fn wanted(kept: &BTreeMap<VolumeId, Kept>, sources: &BTreeMap<ObjectK
             let publication = Publication {
                 volume: id.clone(),
                 path: volume.path.clone(),
+                device_number: volume.device_number,
                 exclude: source.exclude.clone(),
                 bandwidth_bytes_per_second: source.bandwidth_bytes_per_second,
             };
@@ -138,6 +142,7 @@ mod tests {
             pool_uid: "u".to_owned(),
             is_source,
             path: PathBuf::from("/v").join(name),
+            device_number: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::time::Timespec;
 use tokio::sync::Notify;
 
@@ -24,8 +25,9 @@ impl MountChanges {
             while Arc::strong_count(&watched) > 1 {
                 // Source: proc_pid_mounts(5): a change marks the file as having a priority event. An error is looked into by who
                 // reads the table.
-                if poll(&mut [PollFd::new(&table, PollFlags::PRI)], Some(&LOOK)).is_err() {
-                    std::thread::sleep(std::time::Duration::from_secs(1));
+                match poll(&mut [PollFd::new(&table, PollFlags::PRI)], Some(&LOOK)) {
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(_) => std::thread::sleep(std::time::Duration::from_secs(1)),
                 }
                 watched.notify_one();
             }

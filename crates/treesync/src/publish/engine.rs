@@ -78,6 +78,8 @@ pub(super) struct Engine {
     /// When the next whole comparison is due.
     next_comparison: Instant,
     met: Met,
+    /// What is done now is the last, and ends with a sync.
+    lets_go: bool,
 }
 
 fn unix_seconds() -> u64 {
@@ -113,8 +115,8 @@ impl Engine {
         // A generation that was told may name bytes that the disk lost with the power.
         let suspects = if index.begin_use(&boot())? && opened == Opened::Unclean { suspects(&index)? } else { Vec::new() };
         let shared = Arc::new(Shared::new(index, opened, (root.clone(), stop), &options, detection)?);
-        let mut engine =
-            Self { shared, root, options, feed, messages, comparison: None, next_comparison: Instant::now(), met: Met::default() };
+        let (comparison, next_comparison, met) = (None, Instant::now(), Met::default());
+        let mut engine = Self { shared, root, options, feed, messages, comparison, next_comparison, met, lets_go: false };
         engine.begin_comparison(false);
         engine.read_anew(&suspects)?;
         Ok(engine)
@@ -310,7 +312,8 @@ impl Engine {
         }
         self.options.observer.before(EngineStep::MarkComplete);
         self.shared.complete()?;
-        self.make_durable()
+        // Else the one sync that is waited for would come after another that is not.
+        if self.lets_go { Ok(()) } else { self.make_durable() }
     }
 
     pub(super) fn note_met(&mut self, met: Met) {
@@ -381,7 +384,10 @@ impl Engine {
 
     /// Takes in all that happened, also if the source was not compared to its end yet, and notes that.
     fn let_go(&mut self) -> Result<Position, PublishError> {
-        let position = self.checkpoint()?;
+        self.lets_go = true;
+        let position = self.settle()?;
+        self.shared.begin_last_sync()?;
+        self.make_durable()?;
         self.shared.check()?;
         self.options.observer.before(EngineStep::MarkClean);
         self.shared.index()?.set_clean(true)?;

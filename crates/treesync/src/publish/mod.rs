@@ -29,9 +29,9 @@ use crate::tree::{Root, Stop, TreeError};
 use engine::{Engine, Message};
 use ring::Shared;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -44,12 +44,28 @@ pub enum PublishError {
     /// The index cannot be used.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// Something else than the filesystem that is expected was found at the path. Nothing was written to it.
+    #[error("{path} is on device {found} instead of {wanted}: another filesystem, or none, is mounted there; mount the right one first",
+        path = path.display(), found = in_words(*found), wanted = in_words(*wanted))]
+    OtherFilesystem {
+        /// The root that was opened.
+        path: PathBuf,
+        /// Its device, as `st_dev`.
+        found: u64,
+        /// The device that it must have, as `st_dev`.
+        wanted: u64,
+    },
     /// The request itself cannot be met; the world is as before.
     #[error("{0}")]
     Refused(String),
     /// The publisher has ended; the text says why.
     #[error("the publisher has ended: {0}")]
     Ended(String),
+}
+
+/// A device as `lsblk` and `/proc/self/mountinfo` write it.
+fn in_words(device: u64) -> String {
+    format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device))
 }
 
 /// How changes are found.
@@ -66,6 +82,9 @@ pub enum DetectionWish {
 pub struct PublishOptions {
     /// What travels.
     pub rules: Rules,
+    /// The device that the root must be on, as `st_dev`: a mount may have gone from the path meanwhile, and what is below it is
+    /// not the source. None: any.
+    pub device: Option<u64>,
     /// The index.
     pub index: IndexOptions,
     /// How changes are found.
@@ -84,6 +103,9 @@ pub struct PublishOptions {
     pub subscriber_rate_bytes_per_second: Option<u64>,
     /// Bytes of recent batches that are kept in memory, so that a subscriber that is close gets them without reading the index.
     pub ring_bytes: usize,
+    /// How long [`Publisher::let_go`] waits until those who follow were told what came last. Bytes that they have to ask for come
+    /// too late.
+    pub tells_within: Duration,
     /// Told how long it took until the readers of a copy saw a change, for each copy that acknowledges over a wire.
     pub on_visible: Option<OnVisible>,
     /// Told of every step.
@@ -94,6 +116,7 @@ impl Default for PublishOptions {
     fn default() -> Self {
         Self {
             rules: Rules::default(),
+            device: None,
             index: IndexOptions::default(),
             detection: DetectionWish::Automatic,
             feed: FeedOptions::default(),
@@ -103,14 +126,16 @@ impl Default for PublishOptions {
             rate_bytes_per_second: None,
             subscriber_rate_bytes_per_second: None,
             ring_bytes: 64 * 1024 * 1024,
+            tells_within: Duration::from_millis(100),
             on_visible: None,
             observer: Arc::new(observer::Unobserved),
         }
     }
 }
 
-/// How long it is waited until those who follow were told what came last. Bytes that they have to ask for come too late.
-const TELLS_WITHIN: Duration = Duration::from_millis(100);
+/// How much longer a last checkpoint is waited for that is writing the source to its disk: the kernel keeps the filesystem busy
+/// meanwhile in any case, so that nobody gets it earlier for throwing the position away. A disk that needs more is slow or broken.
+const SYNCS_WITHIN: Duration = Duration::from_secs(10);
 /// How long the end of an engine that was cut short is waited for: it stops between two blocks of a file.
 const CLOSES_WITHIN: Duration = Duration::from_millis(500);
 
@@ -120,6 +145,7 @@ pub struct Publisher {
     shared: Arc<Shared>,
     engine: Sender<Message>,
     thread: Option<JoinHandle<()>>,
+    tells_within: Duration,
 }
 
 impl Publisher {
@@ -128,18 +154,25 @@ impl Publisher {
     /// [`Step::InSync`] when the comparison is done.
     ///
     /// # Errors
-    /// The root or its reserved directory cannot be used, or another publisher follows it. A damaged index is none: it is
+    /// The root or its reserved directory cannot be used, it is on another device than [`PublishOptions::device`], which is seen
+    /// before anything is written, or another publisher follows it. A damaged index is none: it is
     /// built again, in a new epoch.
     pub fn start(path: &Path, options: PublishOptions) -> Result<Self, PublishError> {
         let stop = Stop::default();
-        let root = (Arc::new(Root::open(path)?.until(stop.clone())), stop);
+        let root = Root::open(path)?;
+        let found = root.device();
+        if let Some(wanted) = options.device.filter(|wanted| *wanted != found) {
+            return Err(PublishError::OtherFilesystem { path: path.to_owned(), found, wanted });
+        }
+        let root = (Arc::new(root.until(stop.clone())), stop);
         let folder = path.join(std::ffi::OsStr::from_bytes(RESERVED_NAME));
         let (sender, receiver) = channel();
+        let tells_within = options.tells_within;
         let engine = Engine::open(root, &folder, options, &sender, receiver)?;
         let shared = engine.shared();
         let thread = std::thread::Builder::new().name("treesync-publish".to_owned()).spawn(move || engine.run());
         let thread = thread.map_err(|error| PublishError::Ended(error.to_string()))?;
-        Ok(Self { shared, engine: sender, thread: Some(thread) })
+        Ok(Self { shared, engine: sender, thread: Some(thread), tells_within })
     }
 
     /// Where the source is: the last generation that subscribers may have.
@@ -223,18 +256,20 @@ impl Publisher {
         self.ask(|reply| Message::Settle { reply })
     }
 
-    /// Ends as [`Publisher::checkpoint`] does, if that takes at most `longest`, and is cut short then; closes everything of the
-    /// source in any case, though others still have this publisher, so that the filesystem can be unmounted. Those who follow and
-    /// are not slow are told what came last. Returns where the
-    /// source is; none when it was cut short, or had ended before. The next start compares the source then.
+    /// Ends as [`Publisher::checkpoint`] does, if all that happened is read within `longest`, and is cut short then; closes
+    /// everything of the source in any case, though others still have this publisher, so that the filesystem can be unmounted.
+    /// Those who follow and are not slow are told what came last. Returns where the source is, and notes that the index was closed
+    /// in order; none when it was cut short, or had ended before. The next start reads again then what may not be durable.
     ///
-    /// Blocks longer than that only while the kernel writes or reads for it.
+    /// When `longest` is over and the source is being written to its disk for this checkpoint (`syncfs`, the last that it does),
+    /// it is waited for up to 10 s more: the kernel holds the filesystem until that is done, so that nobody could unmount it
+    /// earlier. Is it not done even then, it counts as cut short. Blocks half a second longer where a block is being read.
     pub fn let_go(&self, longest: Duration) -> Option<Position> {
         let (reply, answer) = channel();
         let asked = self.engine.send(Message::LetGo { reply });
-        let last = asked.ok().and_then(|()| answer.recv_timeout(longest).ok()?.ok());
+        let last = asked.ok().and_then(|()| self.last_position(&answer, longest));
         if last.is_some() {
-            self.shared.wait_until_told(TELLS_WITHIN);
+            self.shared.wait_until_told(self.tells_within);
         }
         self.shared.stop.set();
         // It has ended when nobody listens.
@@ -245,6 +280,15 @@ impl Publisher {
             state = self.shared.wait(state, deadline.saturating_duration_since(Instant::now()));
         }
         last
+    }
+
+    /// Waits for the last checkpoint, and cuts it short unless it only has to be written to the disk.
+    fn last_position(&self, answer: &Receiver<Result<Position, PublishError>>, longest: Duration) -> Option<Position> {
+        let answered = match answer.recv_timeout(longest) {
+            Err(RecvTimeoutError::Timeout) if !self.shared.cut_short() => answer.recv_timeout(SYNCS_WITHIN),
+            answered => answered,
+        };
+        answered.ok()?.ok()
     }
 
     fn ask<T>(&self, message: impl FnOnce(Sender<Result<T, PublishError>>) -> Message) -> Result<T, PublishError> {

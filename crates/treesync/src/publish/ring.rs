@@ -30,6 +30,8 @@ pub(super) struct State {
     /// would empty the copies.
     pub is_complete: bool,
     end_reason: Option<String>,
+    /// Whether the engine does the last sync of the source, or is done with it.
+    is_last_sync: bool,
     /// How many subscriptions have handed out everything up to the position.
     caught_up: u64,
     /// What was read ahead of the next batch.
@@ -103,6 +105,7 @@ impl Shared {
             bucket,
             is_complete: view.is_complete()?,
             end_reason: None,
+            is_last_sync: false,
             caught_up: 0,
             ahead: Vec::new(),
             ahead_before: 0,
@@ -139,6 +142,24 @@ impl Shared {
     /// Fails once the source is to be let go: nothing more is read or committed then.
     pub fn check(&self) -> Result<(), PublishError> {
         self.stop.check().map_err(|_| PublishError::Ended("the source was let go".to_owned()))
+    }
+
+    /// All is read and committed, and the source is written to its disk for the last time: nothing cuts that short any more.
+    /// Fails if something did before.
+    pub fn begin_last_sync(&self) -> Result<(), PublishError> {
+        let mut state = self.state();
+        self.check()?;
+        state.is_last_sync = true;
+        Ok(())
+    }
+
+    /// Ends what reads the source, unless only the last sync is to be waited for. Says whether it did.
+    pub fn cut_short(&self) -> bool {
+        let state = self.state();
+        if !state.is_last_sync {
+            self.stop.set();
+        }
+        !state.is_last_sync
     }
 
     /// Closes all of the source. Readers that are under way close what they have when they meet the end.

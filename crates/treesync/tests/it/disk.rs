@@ -3,7 +3,12 @@
 use crate::stage::is_root_or_skipped;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
+
+/// How long a filesystem may be busy after who used it has ended. Much, since a machine may be loaded; a descriptor that is leaked
+/// stays for good.
+const BUSY_AT_MOST: Duration = Duration::from_secs(30);
 
 /// A kind of filesystem that a test wants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,13 +72,11 @@ impl Disk {
 
     /// Unmounts it as its owner would: what the kernel refuses is tried again for a while, and then fails the test.
     pub fn unmount(&mut self) {
-        let tries = (0..200).take_while(|_| {
-            let is_busy = !Command::new("umount").arg(self.path()).output().unwrap().status.success();
-            std::thread::yield_now();
-            is_busy
-        });
-        let busy = tries.count();
-        assert!(busy < 200, "{} is still held", self.path().display());
+        let start = Instant::now();
+        while !Command::new("umount").arg(self.path()).output().unwrap().status.success() {
+            assert!(start.elapsed() < BUSY_AT_MOST, "{} is still held", self.path().display());
+            std::thread::sleep(Duration::from_millis(20));
+        }
         self.is_mounted = false;
     }
 

@@ -4,7 +4,7 @@ use crate::copy_model::assert_same;
 use crate::disk::{Disk, Format};
 use crate::follower::{Follower, truth};
 use std::fs;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -16,6 +16,11 @@ use treesync::wire::{Address, Anybody, Client, Listening, Sources};
 const LONG: Duration = Duration::from_mins(1);
 /// More than a connection takes from a peer that does not read.
 const LARGE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Changes are found when it is asked, and never before.
+fn polled() -> PublishOptions {
+    PublishOptions { detection: DetectionWish::Poll, poll_interval: Duration::from_hours(1), ..options() }
+}
 
 fn options() -> PublishOptions {
     PublishOptions { rules: Rules::default(), ..PublishOptions::default() }
@@ -58,6 +63,21 @@ async fn a_peer_that_takes_nothing_does_not_hold_a_source_that_is_let_go() {
     }
 }
 
+#[test]
+fn nothing_is_made_where_another_filesystem_is_mounted_than_the_expected_one() {
+    let source = tempfile::tempdir_in("/dev/shm").unwrap();
+    let device = Root::open(source.path()).unwrap().device();
+    let Err(error) = Publisher::start(source.path(), PublishOptions { device: Some(device + 1), ..options() }) else {
+        panic!("it is another filesystem")
+    };
+    let text = error.to_string();
+    assert!(text.contains(&source.path().display().to_string()) && text.contains("another filesystem, or none, is mounted"), "{text}");
+    assert_eq!(fs::read_dir(source.path()).unwrap().count(), 0, "nothing is made there");
+    let publisher = Publisher::start(source.path(), PublishOptions { device: Some(device), ..options() }).unwrap();
+    publisher.settle().unwrap();
+    assert!(source.path().join(".treesync").is_dir());
+}
+
 /// Tells when an index is closed in order: everything is committed then.
 struct Closes(Mutex<Sender<()>>);
 
@@ -75,12 +95,11 @@ fn who_follows_is_told_what_came_last() {
     fs::write(source.path().join("first"), "1").unwrap();
     let (told, is_closing) = channel();
     let observer = Arc::new(Closes(Mutex::new(told)));
-    let polled = PublishOptions { detection: DetectionWish::Poll, poll_interval: Duration::from_hours(1), observer, ..options() };
-    let publisher = Publisher::start(source.path(), polled).unwrap();
+    let publisher = Publisher::start(source.path(), PublishOptions { observer, tells_within: LONG, ..polled() }).unwrap();
     let mut steps = publisher.subscribe(None).unwrap();
     while !matches!(steps.next(LONG).unwrap(), Some(Step::InSync(_))) {}
     let following = std::thread::spawn(move || {
-        // It is busy with something else until then, and a little longer.
+        // It is busy with something else until then, and a little longer. The bound is so long that this is never too long.
         is_closing.recv().unwrap();
         (0..1000).for_each(|_| std::thread::yield_now());
         let steps = std::iter::from_fn(|| steps.next(LONG).ok().flatten());
@@ -97,6 +116,8 @@ fn one_that_cannot_be_read_in_time_is_cut_short_and_compared_at_the_next_start()
     for number in 0..2000 {
         fs::write(disk.path().join(format!("file-{number}")), format!("{number}")).unwrap();
     }
+    // Else the first commit of the index writes them all, and the filesystem is busy until then.
+    rustix::fs::syncfs(fs::File::open(disk.path()).unwrap()).unwrap();
     let publisher = Publisher::start(&disk.path(), options()).unwrap();
     assert_eq!(publisher.let_go(Duration::ZERO), None);
     disk.unmount();
@@ -105,4 +126,45 @@ fn one_that_cannot_be_read_in_time_is_cut_short_and_compared_at_the_next_start()
     let mut follower = Follower::fresh(&again);
     follower.settle(&again);
     assert_same(&follower.copy.tree, &truth(&Root::open(&disk.path()).unwrap(), &Rules::default()), "after it was cut short");
+}
+
+/// Once it is told to, has the sync of the source take until somebody gives up waiting for it, or a second.
+struct SlowDisk {
+    syncing: Mutex<Option<Sender<()>>>,
+    is_given_up: Mutex<Receiver<()>>,
+}
+
+impl EngineObserver for SlowDisk {
+    fn before(&self, step: EngineStep) {
+        let syncing = if step == EngineStep::Sync { self.syncing.lock().unwrap().take() } else { None };
+        if let Some(syncing) = syncing {
+            syncing.send(()).unwrap();
+            let _ = self.is_given_up.lock().unwrap().recv_timeout(Duration::from_secs(1));
+        }
+    }
+}
+
+#[test]
+fn a_last_sync_that_takes_long_is_waited_for_and_the_position_is_known() {
+    let source = tempfile::tempdir_in("/dev/shm").unwrap();
+    fs::write(source.path().join("first"), "1").unwrap();
+    let ((giving_up, has_given_up), (begins, syncing)) = (channel(), channel());
+    let disk = Arc::new(SlowDisk { syncing: Mutex::new(None), is_given_up: Mutex::new(has_given_up) });
+    let publisher = Publisher::start(source.path(), PublishOptions { observer: disk.clone(), ..polled() }).unwrap();
+    publisher.checkpoint().unwrap();
+    *disk.syncing.lock().unwrap() = Some(begins);
+    fs::write(source.path().join("last"), "2").unwrap();
+    let last = std::thread::scope(|scope| {
+        let last = scope.spawn(|| publisher.let_go(LONG));
+        syncing.recv().unwrap();
+        // Whatever time somebody has for it is over: this one must not cut short what the kernel is doing.
+        publisher.let_go(Duration::ZERO);
+        let _ = giving_up.send(());
+        last.join().unwrap()
+    });
+    let last = last.expect("it was only to be written to the disk");
+    drop(publisher);
+    let again = Publisher::start(source.path(), polled()).unwrap();
+    assert_eq!((again.status().index, again.position()), ("clean", last));
+    assert_eq!(again.settle().unwrap(), last, "what was written last is in it");
 }
