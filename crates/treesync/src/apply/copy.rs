@@ -290,7 +290,11 @@ impl Copy {
             self.home.remove("intent")?;
         }
         let mut after = after_repair(batch);
-        if !batch.is_last_part {
+        if batch.is_last_part {
+            // Bytes that the comparison found equal may be in the page cache alone, and nothing that is done here writes them.
+            self.step(Step::MakeDurable)?;
+            rustix::fs::syncfs(&self.root).map_err(Problem::own("make durable what was found equal (syncfs)"))?;
+        } else {
             after.state = MarkerState::Repairing;
         }
         let applied = self.change(batch, contents, Given { generation: 0, structure: 0 }, after)?;

@@ -5,13 +5,16 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Kinds of filesystems that differ in what we may count on. The numbers are those of `statfs(2)`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Filesystem {
-    /// ext4 (ext2 and ext3 have the same number).
+    /// ext4, or ext3, with a journal on its own device.
     Ext4,
+    /// ext2, ext4 without a journal, or one whose journal cannot be seen: they have the same number as ext4.
+    ExtWithoutJournal,
     /// XFS.
     Xfs,
     /// Btrfs.
@@ -29,9 +32,11 @@ pub enum Filesystem {
 }
 
 impl Filesystem {
-    fn of_magic(magic: u64) -> Self {
+    /// By its number in `statfs`, and its device.
+    fn of(magic: u64, device: u64) -> Self {
         match magic {
-            0xEF53 => Self::Ext4,
+            0xEF53 if has_journal(device) => Self::Ext4,
+            0xEF53 => Self::ExtWithoutJournal,
             0x5846_5342 => Self::Xfs,
             0x9123_683E => Self::Btrfs,
             0x0102_1994 => Self::Tmpfs,
@@ -53,6 +58,7 @@ impl fmt::Display for Filesystem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ext4 => f.write_str("ext4"),
+            Self::ExtWithoutJournal => f.write_str("ext without a journal"),
             Self::Xfs => f.write_str("xfs"),
             Self::Btrfs => f.write_str("btrfs"),
             Self::Tmpfs => f.write_str("tmpfs"),
@@ -62,6 +68,27 @@ impl fmt::Display for Filesystem {
             Self::Other(magic) => write!(f, "filesystem {magic:#x}"),
         }
     }
+}
+
+/// Where the kernel lists the journals of ext3 and ext4 that are in use (`jbd2_stats_proc_init` in fs/jbd2/journal.c): each is
+/// named by its block device and, if it is inside the filesystem, the number of its inode, as `nvme1n1-8`, `nvme1n1p2-8`, `loop0-8`
+/// or `dm-3-8`.
+const JOURNALS: &str = "/proc/fs/jbd2";
+
+/// Whether an ext filesystem has a journal on its device. No, where the kernel does not say: then `syncfs` is used, which is slow
+/// and right. sysfs names the device of a number as the kernel does, so a partition, a loop device or a device of the mapper
+/// is found by the same name in both.
+fn has_journal(device: u64) -> bool {
+    let link = format!("/sys/dev/block/{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let Ok(target) = std::fs::read_link(link) else { return false };
+    let (Some(name), Ok(mut journals)) = (target.file_name(), std::fs::read_dir(JOURNALS)) else { return false };
+    journals.any(|journal| journal.is_ok_and(|journal| is_journal_of(journal.file_name().as_bytes(), name.as_bytes())))
+}
+
+/// Whether an entry of [`JOURNALS`] is of a device. A name may be the beginning of another, and have a dash in it.
+fn is_journal_of(journal: &[u8], device: &[u8]) -> bool {
+    let inode = journal.strip_prefix(device).and_then(|rest| rest.strip_prefix(b"-"));
+    inode.is_some_and(|inode| !inode.is_empty() && inode.iter().all(u8::is_ascii_digit))
 }
 
 /// An open root directory. It stays the same directory when its path is renamed or mounted over.
@@ -93,7 +120,7 @@ impl Root {
         let state = rustix::fs::statx(&descriptor, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS);
         let state = state.map_err(failed("read the state of the directory"))?;
         let device = rustix::fs::makedev(state.stx_dev_major, state.stx_dev_minor);
-        let filesystem = Filesystem::of_magic(u64::try_from(filesystem.f_type).unwrap_or_default());
+        let filesystem = Filesystem::of(u64::try_from(filesystem.f_type).unwrap_or_default(), device);
         Ok(Self { path: path.to_owned(), descriptor, filesystem, device, stop: Stop::default() })
     }
 
@@ -141,5 +168,18 @@ impl Root {
 impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_journal_of;
+
+    #[test]
+    fn a_journal_is_of_the_device_that_it_names_and_of_no_other() {
+        let is = |journal: &str, device: &str| is_journal_of(journal.as_bytes(), device.as_bytes());
+        assert!(is("nvme1n1-8", "nvme1n1") && is("nvme1n1p2-8", "nvme1n1p2") && is("loop0-8", "loop0") && is("dm-3-8", "dm-3"));
+        assert!(!is("nvme1n1p2-8", "nvme1n1") && !is("loop10-8", "loop1") && !is("dm-31-8", "dm-3") && !is("dm-3-8", "dm"));
+        assert!(!is("loop0", "loop0") && !is("loop0-", "loop0"), "on a device of its own it is not kept in order with the rest");
     }
 }

@@ -1,7 +1,9 @@
 //! The filesystem is shut down at any step, or at any moment, as by a crash of the machine.
 
 use super::scene::{Scene, options};
+use crate::stage::Tree;
 use crate::stage::images::{Image, ImageKind, Shutdown, shut_down};
+use crate::stage::source::{NoContents, batch};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -128,4 +130,40 @@ fn a_crash_of_ext4_with_all_files_staged_ahead_leaves_a_whole_copy_and_an_honest
 #[test]
 fn a_crash_of_xfs_with_all_files_staged_ahead_leaves_a_whole_copy_and_an_honest_marker() {
     crash_at_every_step(ImageKind::Xfs, 300, &Scene::all_ahead(), STEPS_ALL_AHEAD);
+}
+
+/// The bytes of a file that nobody synced are in the page cache alone, and a comparison reads them there.
+#[test]
+fn bytes_that_a_comparison_found_equal_outlive_a_crash_after_the_repair() {
+    for (kind, size_mib) in [(ImageKind::Ext4, 64), (ImageKind::Xfs, 300)] {
+        let Some(image) = Image::new(kind, size_mib, &[]) else { return };
+        let source = Tree::new();
+        let time = std::fs::metadata(source.write("same", "the same bytes")).unwrap().modified().unwrap();
+        std::fs::write(image.path().join("same"), "the same bytes").unwrap();
+        std::fs::File::options().write(true).open(image.path().join("same")).unwrap().set_modified(time).unwrap();
+        let mut copy = Copy::open(image.root(), CopyOptions { adopt: true, ..options(None) }).unwrap();
+        let found = batch(0, 7).put(&source, "same").with(|put| put.content_generation = 0).put(&source, "").build();
+        copy.repair(&found, &NoContents).unwrap();
+        copy.make_durable().unwrap();
+        drop(copy);
+        shut_down(&image.path(), Shutdown::DropJournal);
+        image.remount();
+        let copy = Copy::open(image.root(), options(None)).unwrap();
+        assert_eq!(copy.position().unwrap().generation, 7, "{kind:?}");
+        drop(copy);
+        assert_eq!(std::fs::read(image.path().join("same")).unwrap(), b"the same bytes", "{kind:?}");
+    }
+}
+
+#[test]
+fn only_an_ext_filesystem_with_a_journal_is_counted_on_to_keep_the_order_of_changes() {
+    for (made_with, keeps_order) in [(&[][..], true), (&["-O", "^has_journal"][..], false)] {
+        let Some(image) = Image::new(ImageKind::Ext4, 64, made_with) else { return };
+        let filesystem = image.root().filesystem();
+        assert_eq!(filesystem.keeps_order(), keeps_order, "{filesystem} made with {made_with:?}");
+        let scene = Scene::new();
+        let mut copy = Copy::open(image.root(), options(None)).unwrap();
+        scene.apply(&mut copy).and_then(|_| scene.apply(&mut copy)).and_then(|_| copy.make_durable()).unwrap();
+        scene.assert_at(&image.root(), 2);
+    }
 }
