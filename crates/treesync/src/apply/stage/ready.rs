@@ -1,8 +1,9 @@
 //! Files that were staged ahead of the batch that they are likely to be in.
 
 use crate::apply::plan::{Bytes, Make};
-use crate::model::{ContentHash, Entry, Put, TreePath};
+use crate::model::{Entry, Put, TreePath};
 use crate::tree::Identity;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Numbers of files that are staged ahead begin here, those of a plan at zero. A multiple of the names on a shelf.
@@ -16,10 +17,10 @@ pub(in crate::apply) struct Ready {
     pub(in crate::apply) identity: Identity,
 }
 
-/// Files in the stage that no batch has asked for yet, by their whole state.
+/// Files in the stage that no batch has asked for yet, by their whole state: thousands may have the same bytes.
 #[derive(Default)]
 pub(in crate::apply) struct Ahead {
-    files: HashMap<ContentHash, Vec<(Entry, Ready)>>,
+    files: HashMap<Entry, Vec<Ready>>,
     count: u64,
     /// So many of them a plan took.
     taken: u64,
@@ -74,8 +75,8 @@ impl Ahead {
     }
 
     pub(super) fn add(&mut self, put: &Put, ready: Ready) {
-        if let Some((_, content)) = put.entry.file() {
-            self.files.entry(content).or_default().push((put.entry.clone(), ready));
+        if put.entry.file().is_some() {
+            self.files.entry(alone(&put.entry).into_owned()).or_default().push(ready);
             self.paths.push(put.path.clone());
             self.fresh.push(ready.number);
         }
@@ -84,11 +85,16 @@ impl Ahead {
     /// A file that is what a plan wants to make.
     pub(super) fn take(&mut self, make: &Make, puts: &[Put]) -> Option<Ready> {
         let Make::File { put, bytes: Bytes::Inline | Bytes::Ask } = make else { return None };
-        let entry = &puts[*put].entry;
-        let alike = self.files.get_mut(&entry.file()?.1)?;
-        // The group of a file with several names is of the batch, not of the file.
-        let at = alike.iter().position(|(ready, _)| Entry { link_group: entry.link_group, ..ready.clone() } == *entry)?;
+        let ready = self.files.get_mut(&*alone(&puts[*put].entry))?.pop()?;
         self.taken += 1;
-        Some(alike.swap_remove(at).1)
+        Some(ready)
     }
+}
+
+/// The group of a file with several names is of the batch, not of the file.
+fn alone(entry: &Entry) -> Cow<'_, Entry> {
+    if entry.link_group == 0 {
+        return Cow::Borrowed(entry);
+    }
+    Cow::Owned(Entry { link_group: 0, ..entry.clone() })
 }
