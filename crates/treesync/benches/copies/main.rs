@@ -23,6 +23,9 @@ const ROUNDS: usize = 5;
 const QUIET: Duration = Duration::from_millis(20);
 /// How long an idle subscriber is watched.
 const IDLE: Duration = Duration::from_secs(10);
+/// Size of a volume, most of it a hole: the journal that `mkfs.ext4` makes has 64 MiB from 2 to 64 GiB, and 16 MiB below 1 GiB,
+/// the smallest size that EBS has. A quarter of it is the most that one commit takes.
+const VOLUME_GIB: usize = 10;
 /// Files in the directory that is renamed.
 const RENAMED: usize = 5_000;
 
@@ -79,11 +82,10 @@ impl World {
     fn new(files: usize) -> Self {
         let folder = tempfile::tempdir_in("/dev/shm").expect("a folder");
         let at = |name: &str| folder.path().join(name);
-        let mib = (files * 6 / 1024).max(64) + 128;
         let inodes = (files + RENAMED) * 2;
         let image = |name: &str| {
             format!(
-                "truncate -s {mib}M {0}.img; mkfs.ext4 -q -F -N {inodes} {0}.img; mkdir {0}; mount -o loop,noatime {0}.img {0}",
+                "truncate -s {VOLUME_GIB}G {0}.img; mkfs.ext4 -q -F -N {inodes} {0}.img; mkdir {0}; mount -o loop,noatime {0}.img {0}",
                 at(name).display()
             )
         };

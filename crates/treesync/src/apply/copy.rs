@@ -14,6 +14,7 @@ use super::publish::Publisher;
 use super::stage::{Ahead, Staged, room, stage};
 use crate::model::{Batch, Position, Rules, TreePath};
 use crate::tree::Root;
+use durable::Writing;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -377,16 +378,17 @@ impl Copy {
         let place = (&self.root, &self.home, &*self.options.rules);
         let staged = stage(place, plan, (batch, contents), &mut ahead, &*self.options.observer)?;
         self.replaced += ahead.left();
-        if self.root.filesystem().keeps_order() {
+        let how = self.how_to_prepare(staged.unwritten.len());
+        if how == Writing::OneByOne {
             self.step(Step::WriteStage)?;
-            self.write_staged(&staged.unwritten)?;
+            self.home.write_staged(&staged.unwritten)?;
         }
         let intent = Intent { after, operations: staged.operations(plan, batch) };
         self.step(Step::WriteIntent)?;
         let (bytes, checksum) = intent.encode();
         let file = self.home.write("intent", &bytes)?;
         self.step(Step::Sync)?;
-        self.sync_prepared(&file)?;
+        self.sync_prepared(&file, how, staged.unwritten.len())?;
         self.step(Step::MarkApplying)?;
         let before = self.marker.unwrap_or(Marker { position: Position { generation: 0, ..after.position }, structure: 0, ..after });
         self.mark(&Marker { state: MarkerState::Applying { intent: checksum }, ..before })?;
