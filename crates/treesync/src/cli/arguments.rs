@@ -111,7 +111,7 @@ pub(super) struct Publish {
     /// Bytes a second to all subscribers together, at most.
     #[arg(long, value_name = "BYTES")]
     pub(super) rate: Option<u64>,
-    /// Bytes a second to each subscriber, at most.
+    /// Bytes a second to each subscriber, that is each connection, at most.
     #[arg(long, value_name = "BYTES")]
     pub(super) subscriber_rate: Option<u64>,
     #[command(flatten)]

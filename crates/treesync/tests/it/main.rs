@@ -24,6 +24,7 @@ mod program;
 mod publish_follow;
 mod publish_kill;
 mod publish_operations;
+mod rates;
 mod raw_clone;
 mod real_trees;
 mod reconcile;
