@@ -8,6 +8,7 @@ mod copy_model;
 mod disk;
 mod drift;
 mod feed_filesystems;
+mod feed_refused;
 mod follower;
 mod held_mapping;
 mod hostile_bytes;
