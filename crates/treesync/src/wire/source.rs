@@ -188,6 +188,7 @@ impl Source for Publisher {
             ("scans", status.scans),
             ("drift of the feed", status.drift_of_feed),
             ("skipped", status.skipped),
+            ("unreadable", status.unreadable),
             ("hot files", status.hot),
             ("subscribers", status.subscribers),
             ("sent bytes", status.sent_bytes),
