@@ -2,6 +2,7 @@
 
 pub(crate) mod ground;
 mod operation;
+mod power_loss;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
