@@ -27,6 +27,7 @@ mod publish_kill;
 mod publish_operations;
 mod rates;
 mod raw_clone;
+mod readers;
 mod real_trees;
 mod reconcile;
 mod renewal;
