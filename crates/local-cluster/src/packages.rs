@@ -13,7 +13,7 @@ use crate::command::PATH;
 pub(crate) const CNI_FOLDER: &str = "/usr/lib/cni";
 
 /// Each program that is needed with the Debian package that has it.
-const PROGRAMS: [(&str, &str); 17] = [
+const PROGRAMS: [(&str, &str); 18] = [
     ("containerd", "containerd"),
     ("containerd-shim-runc-v2", "containerd"),
     ("ctr", "containerd"),
@@ -30,8 +30,9 @@ const PROGRAMS: [(&str, &str); 17] = [
     ("setsid", "util-linux"),
     ("tar", "tar"),
     ("sha256sum", "coreutils"),
-    // The judge of treesync's tests, which are run with those of a cluster.
+    // The judge of treesync's tests, which are run with those of a cluster, and a filesystem that they try.
     ("rsync", "rsync"),
+    ("mkfs.btrfs", "btrfs-progs"),
 ];
 
 /// Fails unless this process is root's.

@@ -5,6 +5,7 @@
 #![expect(clippy::cast_precision_loss, reason = "figures are for people, and none has more than 52 bits")]
 
 mod away;
+mod figure;
 mod large;
 mod process;
 mod scale;
@@ -13,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use process::{Running, usage};
-use serde_json::json;
+use figure::row;
+use process::{Running, memory, peak_memory, usage};
 
 const COPIES: usize = 10;
 const FILES_IN_A_DIRECTORY: usize = 50;
@@ -33,8 +34,12 @@ fn main() {
     let files = std::env::var("TREESYNC_BENCH_FILES").map_or(100_000, |text| text.parse().expect("TREESYNC_BENCH_FILES is a number"));
     assert!(rustix::process::geteuid().is_root(), "this benchmark mounts filesystems: run it as root");
     let only = std::env::var("TREESYNC_BENCH_ONLY").ok();
-    let is_wanted = |part: &str| only.as_ref().is_none_or(|only| only.split(',').any(|wanted| wanted == part));
-    if ["changes", "rename", "idle"].into_iter().any(is_wanted) {
+    measure(files, |part| only.as_ref().is_none_or(|only| only.split(',').any(|wanted| wanted == part)));
+    figure::tell_missed();
+}
+
+fn measure(files: usize, is_wanted: impl Fn(&str) -> bool) {
+    if ["changes", "rename", "idle"].into_iter().any(&is_wanted) {
         let world = World::new(files);
         for (changes, limit_seconds) in [(1, 0.060), (100, 0.3), (1_000, 1.5)].into_iter().filter(|_| is_wanted("changes")) {
             eprintln!("{changes} changes of {files} files");
@@ -68,6 +73,30 @@ fn shell(script: &str) {
 struct Rival {
     sync: &'static str,
     text: &'static str,
+}
+
+/// How rsync that scans is run for all copies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    OneByOne,
+    AllAtOnce,
+}
+
+impl Order {
+    fn text(self) -> &'static str {
+        match self {
+            Self::OneByOne => "one copy after another",
+            Self::AllAtOnce => "10 in parallel",
+        }
+    }
+
+    /// Two cores do no more than twice as much in parallel.
+    fn target(self) -> f64 {
+        match self {
+            Self::OneByOne => 1.0 / 200.0,
+            Self::AllAtOnce => 1.0 / 100.0,
+        }
+    }
 }
 
 struct World {
@@ -125,7 +154,9 @@ impl World {
         let subscriber = Running::start(&arguments);
         subscriber.wait_for(|event| event["event"] == "in_sync");
         row("clones_in_sync", begun.elapsed().as_secs_f64(), "s", "none", f64::NAN, f64::NAN);
-        row("publisher_memory", usage(publisher.0.id()).0 as f64 / 1024.0, "MiB", "a limit", 64.0, 1.0);
+        row("publisher_memory", memory(&publisher), "MiB", "a limit", 64.0, 1.0);
+        row("publisher_memory_peak", peak_memory(&publisher), "MiB", "none", f64::NAN, f64::NAN);
+        row("subscriber_memory_peak", peak_memory(&subscriber), "MiB", "none", f64::NAN, f64::NAN);
         Self { files, publisher, subscriber, folder }
     }
 
@@ -166,14 +197,14 @@ impl World {
     fn measure(&self, changes: usize, limit_seconds: f64) {
         let (mut ours, mut shown, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..ROUNDS {
-            let before = usage(self.publisher.0.id()).1 + usage(self.subscriber.0.id()).1;
+            let before = usage(self.publisher.0.id()) + usage(self.subscriber.0.id());
             while self.subscriber.1.try_recv().is_ok() {}
             let touched = self.change(changes, round);
             let is_there = || (0..COPIES).all(|copy| touched.iter().all(|file| self.is_equal(copy, *file)));
             let (visible, durable) = self.wait_until(is_there);
             shown.push(visible);
             ours.push(durable);
-            cpu.push(usage(self.publisher.0.id()).1 + usage(self.subscriber.0.id()).1 - before);
+            cpu.push(usage(self.publisher.0.id()) + usage(self.subscriber.0.id()) - before);
         }
         let (ours, shown, cpu) = (median(ours), median(shown), median(cpu));
         row(&format!("visible_{changes}"), shown, "s", "a limit", limit_seconds, 1.0);
@@ -181,10 +212,12 @@ impl World {
         row(&format!("durable_{changes}"), ours, "s", "a limit", limit_seconds, 1.0);
         self.compare_by_list(&format!("durable_{changes}"), ours, changes, Rival { sync: "sync -f", text: "and sync -f" }, 5);
         if changes == 100 {
-            let scan = self.rival_by_scan(|| {
-                self.change(changes, 7 * ROUNDS);
-            });
-            row("durable_100_scan", ours, "s", "rsync -aHAX --delete, one copy after another", scan, 1.0 / 200.0);
+            for (name, order, round) in [("durable_100_scan", Order::OneByOne, 7), ("durable_100_scan_parallel", Order::AllAtOnce, 8)] {
+                let scan = self.rival_by_scan(order, || {
+                    self.change(changes, round * ROUNDS);
+                });
+                row(name, ours, "s", &format!("rsync -aHAX --delete, {}", order.text()), scan, order.target());
+            }
         }
         // The kernel counts in hundredths of a second: too coarse for a few files.
         if changes >= 100 {
@@ -216,8 +249,12 @@ impl World {
         self.wait_until(|| copies().all(|copy| copy.join(&last).exists()));
         std::fs::rename(&old, &new).expect("renamed");
         let (_, durable) = self.wait_until(|| copies().all(|copy| copy.join("new").exists() && !copy.join("old").exists()));
-        let scan = self.rival_by_scan(|| std::fs::rename(&new, &newest).expect("renamed"));
-        row("rename_5000", durable, "s", "rsync -aHAX --delete, one copy after another", scan, 1.0 / 200.0);
+        for (name, order, from, to) in
+            [("rename_5000", Order::OneByOne, &new, &newest), ("rename_5000_parallel", Order::AllAtOnce, &newest, &old)]
+        {
+            let scan = self.rival_by_scan(order, || std::fs::rename(from, to).expect("renamed"));
+            row(name, durable, "s", &format!("rsync -aHAX --delete, {}", order.text()), scan, order.target());
+        }
     }
 
     /// System calls of the subscriber, while nothing happens, that name a copy or a descriptor below one.
@@ -229,10 +266,8 @@ impl World {
         let mut command = Command::new("timeout");
         command.args(["--signal=INT", &seconds, "strace", "-f", "-y", "-o"]).arg(&trace).args(["-p", &pid]).stderr(Stdio::null());
         command.status().expect("timeout runs");
-        let Ok(text) = std::fs::read_to_string(&trace) else {
-            eprintln!("SKIPPED: system calls of an idle subscriber are not counted, since strace is missing");
-            return;
-        };
+        let text = std::fs::read_to_string(&trace)
+            .expect("system calls are counted by strace, which is missing or may not trace (apt-get install strace)");
         let calls = text.lines().filter(|line| line.contains(" = ") || line.contains("unfinished")).count();
         assert!(calls > 0, "strace sees the subscriber wait, at least: {text}");
         let on_copies = text.lines().filter(|line| line.contains("/copy-")).count();
@@ -272,7 +307,7 @@ impl World {
         })
     }
 
-    fn rival_by_scan(&self, change: impl FnOnce()) -> f64 {
+    fn rival_by_scan(&self, order: Order, change: impl FnOnce()) -> f64 {
         self.paused(|| {
             change();
             let begun = Instant::now();
@@ -280,7 +315,8 @@ impl World {
             let one = format!(
                 "rsync -aHAX --modify-window=-1 --delete --exclude=/.treesync --exclude=/lost+found {folder}/source/ {folder}/copy-$n/"
             );
-            shell(&format!("for n in $(seq 0 {}); do {one}; done", COPIES - 1));
+            let (end, wait) = if order == Order::AllAtOnce { (" &", "; wait") } else { (";", "") };
+            shell(&format!("for n in $(seq 0 {}); do {one}{end} done{wait}", COPIES - 1));
             begun.elapsed().as_secs_f64()
         })
     }
@@ -315,9 +351,4 @@ fn file_at(root: &Path, file: usize) -> PathBuf {
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
-}
-
-/// One figure beside its rival's; `target` is the largest ratio that is accepted.
-fn row(name: &str, value: f64, unit: &str, rival: &str, rival_value: f64, target: f64) {
-    println!("{}", json!({"name": name, "value": value, "unit": unit, "rival": rival, "rival_value": rival_value, "target": target}));
 }

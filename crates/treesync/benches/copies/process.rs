@@ -10,15 +10,29 @@ use serde_json::Value;
 /// Longer than any change may take.
 const LONG: Duration = Duration::from_mins(5);
 
-/// Kilobytes of memory, and CPU seconds so far, of a process.
-pub(crate) fn usage(pid: u32) -> (u64, f64) {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+/// CPU seconds so far, of a process.
+pub(crate) fn usage(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let fields: Vec<&str> = stat.rsplit(") ").next().expect("after the name").split(' ').collect();
     let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
     // Fields 14 and 15 of proc_pid_stat(5), in hundredths of a second.
-    (resident.unwrap_or(0), (ticks(11) + ticks(12)) / 100.0)
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// MiB of memory that a process has now.
+pub(crate) fn memory(process: &Running) -> f64 {
+    of_status(process, "VmRSS:")
+}
+
+/// MiB of memory that a process had at most.
+pub(crate) fn peak_memory(process: &Running) -> f64 {
+    of_status(process, "VmHWM:")
+}
+
+fn of_status(process: &Running, field: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.0.id())).expect("it runs");
+    let value = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix("kB"));
+    value.and_then(|kib| kib.trim().parse::<f64>().ok()).expect("the kernel tells") / 1024.0
 }
 
 /// The program, running, and the lines that it prints.

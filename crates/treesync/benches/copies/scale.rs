@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use super::process::{Running, usage};
+use super::process::{Running, memory, peak_memory};
 use super::{file_at, row, shell};
 
 /// Directories that hold the tree, so that none is large.
@@ -18,6 +18,7 @@ pub(crate) fn measure(files: usize) {
     let place = Place::new(files);
     let publisher = place.publish();
     row(&format!("memory_{files}_scanned"), memory(&publisher), "MiB", "a limit", 64.0, 1.0);
+    row(&format!("memory_{files}_scanned_peak"), peak_memory(&publisher), "MiB", "none", f64::NAN, f64::NAN);
     let clean = |publisher: Running| {
         place.folder_shell(&format!(
             "kill {0}; while kill -0 {0} 2>/dev/null && ! grep -q Z /proc/{0}/stat; do sleep 0.01; done",
@@ -30,15 +31,12 @@ pub(crate) fn measure(files: usize) {
     let publisher = place.publish();
     row(&format!("restart_{files}"), begun.elapsed().as_secs_f64(), "s", "a limit", 5.0, 1.0);
     row(&format!("memory_{files}"), memory(&publisher), "MiB", "a limit", 64.0, 1.0);
+    row(&format!("memory_{files}_restarted_peak"), peak_memory(&publisher), "MiB", "none", f64::NAN, f64::NAN);
     // The largest tree is for memory alone: a copy of it takes a minute more.
     if files <= 500_000 {
         place.catch_up(files);
     }
     drop(publisher);
-}
-
-fn memory(publisher: &Running) -> f64 {
-    usage(publisher.0.id()).0 as f64 / 1024.0
 }
 
 struct Place(tempfile::TempDir);

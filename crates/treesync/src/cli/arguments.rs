@@ -108,10 +108,14 @@ pub(super) struct Publish {
     /// Compare the whole source from time to time instead of listening to the kernel.
     #[arg(long)]
     pub(super) poll: bool,
+    /// The volume that the source is on now, such as the id of its EBS volume. Another one than at the last start means that
+    /// the source is a clone, or was restored from a snapshot: a new epoch of its history begins.
+    #[arg(long, value_name = "ID")]
+    pub(super) volume: Option<String>,
     /// Bytes a second to all subscribers together, at most.
     #[arg(long, value_name = "BYTES")]
     pub(super) rate: Option<u64>,
-    /// Bytes a second to each subscriber, at most.
+    /// Bytes a second to each subscriber, that is each connection, at most.
     #[arg(long, value_name = "BYTES")]
     pub(super) subscriber_rate: Option<u64>,
     #[command(flatten)]

@@ -10,6 +10,7 @@ use super::arguments::Publish;
 use super::copies::rules;
 use super::output::{Event, Output};
 use super::{Outcome, asked_to_stop};
+use crate::index::IndexOptions;
 use crate::model::Position;
 use crate::publish::{DetectionWish, Phase, PublishOptions, Publisher};
 use crate::wire::Listening;
@@ -18,10 +19,11 @@ use crate::wire::Listening;
 const LOOK: Duration = Duration::from_millis(100);
 
 pub(super) async fn publish(arguments: Publish, output: &Output) -> anyhow::Result<Outcome> {
-    let Publish { directory, listen, travel, poll, rate, subscriber_rate, tls } = arguments;
+    let Publish { directory, listen, travel, poll, volume, rate, subscriber_rate, tls } = arguments;
     let options = PublishOptions {
         rules: rules(travel, Vec::new())?,
         detection: if poll { DetectionWish::Poll } else { DetectionWish::Automatic },
+        index: IndexOptions { volume, ..IndexOptions::default() },
         rate_bytes_per_second: rate,
         subscriber_rate_bytes_per_second: subscriber_rate,
         ..PublishOptions::default()

@@ -1,6 +1,7 @@
 //! Bytes of the source for copies that lack them, exactly those that the index knows.
 
 use super::PublishError;
+use super::rate::Limit;
 use super::ring::Shared;
 use crate::model::{Mtime, Wanted};
 use crate::tree::Stat;
@@ -18,16 +19,18 @@ pub struct ContentReader {
     before: Option<Stat>,
     at: u64,
     end: u64,
+    /// Of the subscriber; that of all is shared.
+    limit: Limit,
 }
 
 /// Opens a file, if it still is what the index knows and the subscriber wants.
-pub(super) fn open(shared: &Arc<Shared>, wanted: &Wanted) -> Result<Option<ContentReader>, PublishError> {
+pub(super) fn open(shared: &Arc<Shared>, wanted: &Wanted, limit: &Limit) -> Result<Option<ContentReader>, PublishError> {
     let Some(end) = wanted.offset_bytes.checked_add(wanted.length_bytes).filter(|end| *end <= wanted.size_bytes) else {
         return Err(PublishError::Refused(format!("{}: more bytes are wanted than the file has", wanted.path)));
     };
     // A file that never rests: its image, also when there is a newer one by now.
     if let Some(file) = shared.stills.with(wanted.content).filter(|_| shared.rules.travels(&wanted.path)) {
-        return Ok(Some(ContentReader { shared: shared.clone(), file, before: None, at: wanted.offset_bytes, end }));
+        return Ok(Some(reader(shared, file, None, (wanted.offset_bytes, end), limit)));
     }
     let Some(row) = shared.index()?.view()?.row(&wanted.path)? else { return Ok(None) };
     if !shared.rules.travels(&wanted.path) {
@@ -52,7 +55,11 @@ pub(super) fn open(shared: &Arc<Shared>, wanted: &Wanted) -> Result<Option<Conte
         changed();
         return Ok(None);
     }
-    Ok(Some(ContentReader { shared: shared.clone(), file: Arc::new(file), before: Some(before), at: wanted.offset_bytes, end }))
+    Ok(Some(reader(shared, Arc::new(file), Some(before), (wanted.offset_bytes, end), limit)))
+}
+
+fn reader(shared: &Arc<Shared>, file: Arc<File>, before: Option<Stat>, (at, end): (u64, u64), limit: &Limit) -> ContentReader {
+    ContentReader { shared: shared.clone(), file, before, at, end, limit: limit.clone() }
 }
 
 impl ContentReader {
@@ -79,7 +86,7 @@ impl ContentReader {
     fn rest(&self, mut pause: Duration) {
         while !pause.is_zero() && self.shared.check().is_ok() {
             let slice = pause.min(PAUSE);
-            std::thread::sleep(slice);
+            self.shared.clock.sleep(slice);
             pause -= slice;
         }
     }
@@ -102,9 +109,7 @@ impl Read for ContentReader {
         if self.at == self.end {
             self.check()?;
         }
-        let now = self.shared.now();
-        let pause = self.shared.state().bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.take(read as u64, now));
-        self.rest(pause);
+        self.rest(self.shared.take(&self.limit, read as u64));
         Ok(read)
     }
 }

@@ -17,7 +17,7 @@ mod subscription;
 
 pub use content::ContentReader;
 pub use observer::{EngineObserver, EngineStep};
-pub use rate::TokenBucket;
+pub use rate::{Clock, Limit, TokenBucket};
 pub use ring::OnVisible;
 pub use status::{Changed, Detection, Phase, PublishStatus};
 pub use subscription::{Step, Subscription};
@@ -99,8 +99,10 @@ pub struct PublishOptions {
     pub audit_names_per_second: u32,
     /// Bytes a second to all subscribers together; none: no limit.
     pub rate_bytes_per_second: Option<u64>,
-    /// Bytes a second to each subscriber; none: no limit.
+    /// Bytes a second to each subscriber, whatever it takes them by; none: no limit.
     pub subscriber_rate_bytes_per_second: Option<u64>,
+    /// By what time these rates are kept.
+    pub clock: Arc<dyn Clock>,
     /// Bytes of recent batches that are kept in memory, so that a subscriber that is close gets them without reading the index.
     pub ring_bytes: usize,
     /// How long [`Publisher::let_go`] waits until those who follow were told what came last. Bytes that they have to ask for come
@@ -125,6 +127,7 @@ impl Default for PublishOptions {
             audit_names_per_second: 20_000,
             rate_bytes_per_second: None,
             subscriber_rate_bytes_per_second: None,
+            clock: Arc::new(rate::SystemClock::start()),
             ring_bytes: 64 * 1024 * 1024,
             tells_within: Duration::from_millis(100),
             on_visible: None,
@@ -201,7 +204,21 @@ impl Publisher {
     /// # Errors
     /// The publisher has ended, or the index cannot be read.
     pub fn subscribe(&self, since: Option<Position>) -> Result<Subscription, PublishError> {
-        Subscription::new(self.shared.clone(), since)
+        self.subscribe_within(&self.limit(), since)
+    }
+
+    /// What one subscriber may take, by as many subscriptions and readers as it wants: those that are given the same limit
+    /// share [`PublishOptions::subscriber_rate_bytes_per_second`].
+    pub fn limit(&self) -> Limit {
+        self.shared.subscriber_limit()
+    }
+
+    /// As [`Publisher::subscribe`], which is a subscriber of its own, within the limit of one.
+    ///
+    /// # Errors
+    /// As [`Publisher::subscribe`].
+    pub fn subscribe_within(&self, limit: &Limit, since: Option<Position>) -> Result<Subscription, PublishError> {
+        Subscription::new(self.shared.clone(), since, limit.clone())
     }
 
     /// Bytes of a file, exactly those that the index knows. None: the source has others by now, and says so in a later
@@ -210,7 +227,15 @@ impl Publisher {
     /// # Errors
     /// The publisher has ended, or the source cannot be read.
     pub fn read(&self, wanted: &Wanted) -> Result<Option<ContentReader>, PublishError> {
-        content::open(&self.shared, wanted)
+        self.read_within(&self.limit(), wanted)
+    }
+
+    /// As [`Publisher::read`], which is for a subscriber of its own, within the limit of one.
+    ///
+    /// # Errors
+    /// As [`Publisher::read`].
+    pub fn read_within(&self, limit: &Limit, wanted: &Wanted) -> Result<Option<ContentReader>, PublishError> {
+        content::open(&self.shared, wanted, limit)
     }
 
     /// Reads a path and all below now, and puts it to all copies even if nothing changed. Returns when it is committed; a

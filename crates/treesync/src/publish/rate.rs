@@ -1,6 +1,55 @@
 //! Token buckets: how long bytes must wait so that a rate is kept. Pure: time comes in.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The time by which rates are kept.
+pub trait Clock: Send + Sync {
+    /// Since some moment before.
+    fn now(&self) -> Duration;
+    /// Returns when so much more has passed.
+    fn sleep(&self, time: Duration);
+}
+
+/// The time of the machine.
+pub(super) struct SystemClock(Instant);
+
+impl SystemClock {
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+}
+
+/// Bytes a second that all who have this limit may take together; the default is none. Clones are the same limit.
+#[derive(Clone, Default, Debug)]
+pub struct Limit(Option<Arc<Mutex<TokenBucket>>>);
+
+impl Limit {
+    /// No rate: no limit.
+    pub(super) fn new(bytes_per_second: Option<u64>, now: Duration) -> Self {
+        Self(bytes_per_second.map(|rate| Arc::new(Mutex::new(TokenBucket::new(rate, now)))))
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// As [`TokenBucket::take`].
+    pub(super) fn take(&self, bytes: u64, now: Duration) -> Duration {
+        let Some(bucket) = &self.0 else { return Duration::ZERO };
+        bucket.lock().unwrap_or_else(PoisonError::into_inner).take(bytes, now)
+    }
+}
 
 /// Bytes that may go. It fills with time, up to what one second gives, and may go into debt: who takes waits it off.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! What the engine and the subscribers share: the position, recent batches, the status.
 
-use super::rate::TokenBucket;
+use super::rate::{Clock, Limit};
 use super::status::{Detection, Phase, PublishStatus};
 use super::still::Stills;
 use super::{PublishError, PublishOptions};
@@ -25,7 +25,6 @@ pub(super) struct State {
     recent: VecDeque<Recent>,
     recent_bytes: usize,
     pub status: PublishStatus,
-    pub bucket: Option<TokenBucket>,
     /// Whether the source was ever compared to its end. Before, what the index lacks says nothing: a list of everything
     /// would empty the copies.
     pub is_complete: bool,
@@ -54,7 +53,10 @@ pub(super) struct Shared {
     pub stop: Stop,
     pub rules: Rules,
     pub stills: Stills,
-    pub subscriber_rate: Option<u64>,
+    subscriber_rate: Option<u64>,
+    /// Of all subscribers together.
+    limit: Limit,
+    pub clock: Arc<dyn Clock>,
     ring_bytes: usize,
     started: Instant,
     /// Subscriptions that want to know ahead.
@@ -96,13 +98,11 @@ impl Shared {
             sent_bytes: 0,
             last_error: None,
         };
-        let bucket = options.rate_bytes_per_second.map(|rate| TokenBucket::new(rate, Duration::ZERO));
         let state = State {
             position,
             recent: VecDeque::new(),
             recent_bytes: 0,
             status,
-            bucket,
             is_complete: view.is_complete()?,
             end_reason: None,
             is_last_sync: false,
@@ -119,6 +119,8 @@ impl Shared {
             rules: options.rules.clone(),
             stills: Stills::default(),
             subscriber_rate: options.subscriber_rate_bytes_per_second,
+            limit: Limit::new(options.rate_bytes_per_second, options.clock.now()),
+            clock: options.clock.clone(),
             ring_bytes: options.ring_bytes,
             started: Instant::now(),
             listeners: AtomicUsize::new(0),
@@ -180,6 +182,22 @@ impl Shared {
 
     pub fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// A limit for one more subscriber.
+    pub fn subscriber_limit(&self) -> Limit {
+        Limit::new(self.subscriber_rate, self.clock.now())
+    }
+
+    /// Whether bytes are counted for a subscriber.
+    pub fn is_limited(&self, subscriber: &Limit) -> bool {
+        !(subscriber.is_none() && self.limit.is_none())
+    }
+
+    /// Counts bytes for a subscriber and for all, and says how long it has to wait before it takes more.
+    pub fn take(&self, subscriber: &Limit, bytes: u64) -> Duration {
+        let now = self.clock.now();
+        subscriber.take(bytes, now).max(self.limit.take(bytes, now))
     }
 
     pub fn position(&self) -> Position {

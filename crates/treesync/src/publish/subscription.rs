@@ -1,7 +1,7 @@
 //! What one subscriber lacks, in the order in which it must apply it.
 
 use super::content::PAUSE;
-use super::rate::TokenBucket;
+use super::rate::Limit;
 use super::ring::{Shared, length_of};
 use super::{Phase, PublishError};
 use crate::index::{CatchUp, Manifest};
@@ -45,7 +45,7 @@ pub struct Subscription {
     /// Whether it had all that there was. Before, what it lacks comes from the index, as states: a batch in memory can want
     /// bytes that were replaced since, and who asks anew for that reason must not get it again.
     is_live: bool,
-    bucket: Option<TokenBucket>,
+    limit: Limit,
     /// No step before this time.
     not_before: Duration,
     wants_ahead: bool,
@@ -54,7 +54,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub(super) fn new(shared: Arc<Shared>, since: Option<Position>) -> Result<Self, PublishError> {
+    pub(super) fn new(shared: Arc<Shared>, since: Option<Position>, limit: Limit) -> Result<Self, PublishError> {
         let ours = shared.position();
         if let Some(since) = since.filter(|since| since.source == ours.source) {
             let is_ahead = (since.epoch, since.generation) > (ours.epoch, ours.generation);
@@ -63,7 +63,6 @@ impl Subscription {
                 shared.begin_epoch_after(since.epoch)?;
             }
         }
-        let bucket = shared.subscriber_rate.map(|rate| TokenBucket::new(rate, shared.now()));
         shared.update(|status| status.subscribers += 1);
         Ok(Self {
             shared,
@@ -72,7 +71,7 @@ impl Subscription {
             is_in_sync: false,
             caught_up_at: None,
             is_live: false,
-            bucket,
+            limit,
             not_before: Duration::ZERO,
             wants_ahead: false,
             ahead_seen: 0,
@@ -82,8 +81,7 @@ impl Subscription {
     /// From now on tells files ahead of the batch that they are likely to be in ([`Step::Ahead`]), while there is nothing
     /// else to tell. Not where bytes are counted: these come twice.
     pub fn want_ahead(&mut self) {
-        let is_counted = self.bucket.is_some() || self.shared.state().bucket.is_some();
-        if !self.wants_ahead && !is_counted {
+        if !self.wants_ahead && !self.shared.is_limited(&self.limit) {
             self.wants_ahead = true;
             self.shared.count_listener(true);
         }
@@ -99,10 +97,10 @@ impl Subscription {
         loop {
             self.shared.check()?;
             let left = deadline.saturating_duration_since(Instant::now());
-            let pause = self.not_before.saturating_sub(self.shared.now());
+            let pause = self.not_before.saturating_sub(self.shared.clock.now());
             if !pause.is_zero() {
                 // In slices, so that the end of the publisher is noticed.
-                std::thread::sleep(pause.min(left).min(PAUSE));
+                self.shared.clock.sleep(pause.min(left).min(PAUSE));
                 if left.is_zero() {
                     return Ok(None);
                 }
@@ -211,10 +209,8 @@ impl Subscription {
             Step::Manifest(part) => part.puts.len() * 200,
             Step::InSync(_) | Step::Ahead(_) => return,
         };
-        let (bytes, now) = (length as u64, self.shared.now());
-        let own = self.bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.take(bytes, now));
-        let all = self.shared.state().bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.take(bytes, now));
-        self.not_before = now + own.max(all);
+        let pause = self.shared.take(&self.limit, length as u64);
+        self.not_before = self.shared.clock.now() + pause;
     }
 }
 

@@ -91,6 +91,9 @@ impl<'r> Lookup<'r> {
     }
 
     /// The directory that a path is in, open, and its name there. The root has the empty name in itself.
+    ///
+    /// # Errors
+    /// As [`Lookup::directory`] for the directory.
     pub fn parent<'p>(&mut self, path: &'p TreePath) -> Result<(Rc<OwnedFd>, &'p [u8]), TreeError> {
         let directory = self.directory(&path.parent().unwrap_or_default())?;
         Ok((directory, path.name().unwrap_or_default()))
@@ -114,6 +117,9 @@ impl<'r> Lookup<'r> {
     }
 
     /// A descriptor that only names what stands at a path, whatever it is, and its state.
+    ///
+    /// # Errors
+    /// It is absent (`is_absent`), or as [`Lookup::directory`] for the way to it.
     pub fn open_path(&mut self, path: &TreePath) -> Result<(OwnedFd, Stat), TreeError> {
         let (directory, name) = self.parent(path)?;
         let name = if name.is_empty() { b"." } else { name };
@@ -137,6 +143,9 @@ impl<'r> Lookup<'r> {
     }
 
     /// The target of a symbolic link.
+    ///
+    /// # Errors
+    /// It is absent (`is_absent`), or not a symbolic link.
     pub fn read_link(&mut self, path: &TreePath) -> Result<Vec<u8>, TreeError> {
         let (directory, name) = self.parent(path)?;
         let target = rustix::fs::readlinkat(&directory, name, Vec::new());
@@ -144,6 +153,9 @@ impl<'r> Lookup<'r> {
     }
 
     /// The names in a directory, sorted by their bytes, without `.`, `..` and the reserved directory.
+    ///
+    /// # Errors
+    /// As [`Lookup::directory`]; or it cannot be listed.
     pub fn names(&mut self, path: &TreePath) -> Result<Vec<Vec<u8>>, TreeError> {
         let at = self.directory(path)?;
         let failed = |error: Errno| self.failed(path, "list", error);

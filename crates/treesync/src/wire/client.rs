@@ -204,6 +204,9 @@ impl Client {
     }
 
     /// As [`Client::connect`], for an end that speaks other versions than this program.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
     pub async fn connect_speaking(address: &Address, tls: Option<&TlsSource>, versions: Versions) -> Result<Self, CallError> {
         Self::greet(address, channel(address, None, tls).await?, "", versions).await
     }
@@ -243,11 +246,17 @@ impl Client {
 
     /// What happens after a position, without end; with none, first a manifest. `session` names this end in
     /// acknowledgements, `copies` are those that will follow, and where they are.
+    ///
+    /// # Errors
+    /// The publisher refuses, or the connection broke. What comes later on the stream has its own errors.
     pub async fn subscribe(&self, since: Option<Position>, session: &str, copies: &[CopyState]) -> Result<Messages, CallError> {
         self.subscribe_with(since, session, copies, false).await
     }
 
     /// As [`Client::subscribe`], with files that are likely to change next ([`super::Message::Ahead`]) among it.
+    ///
+    /// # Errors
+    /// As [`Client::subscribe`].
     pub async fn subscribe_ahead(&self, since: Option<Position>, session: &str, copies: &[CopyState]) -> Result<Messages, CallError> {
         self.subscribe_with(since, session, copies, true).await
     }
@@ -266,6 +275,9 @@ impl Client {
     }
 
     /// Digests of all directories; or, when some are named, these with what is directly in them, and all hard links.
+    ///
+    /// # Errors
+    /// As [`Client::subscribe`].
     pub async fn compare(&self, directories: &[TreePath], with_content: bool) -> Result<Messages, CallError> {
         let directories = directories.iter().map(|path| path.as_bytes().to_vec().into()).collect();
         let request = proto::CompareRequest { directories, with_content };
@@ -274,6 +286,9 @@ impl Client {
     }
 
     /// Says where copies are.
+    ///
+    /// # Errors
+    /// The session has no stream open, or the connection broke.
     pub async fn acknowledge(&self, session: &str, copies: &[CopyState]) -> Result<(), CallError> {
         let request = proto::AcknowledgeRequest { session: session.to_owned(), copies: copies.iter().map(Into::into).collect() };
         self.calls.clone().acknowledge(with_deadline(request, ANSWER)).await.map_err(|status| self.said(&status))?;
@@ -281,6 +296,9 @@ impl Client {
     }
 
     /// Bytes of files, in the order asked; at most 4,096 files a call.
+    ///
+    /// # Errors
+    /// As [`Client::subscribe`]. Files that the source no longer has are no error: [`Piece::Gone`](super::Piece::Gone).
     pub async fn read(&self, wanted: Vec<Wanted>) -> Result<Reading, CallError> {
         let request = proto::ReadRequest { wanted: wanted.iter().map(Into::into).collect() };
         let chunks = self.calls.clone().read(request).await.map_err(|status| self.said(&status))?.into_inner();
@@ -288,6 +306,10 @@ impl Client {
     }
 
     /// Looks at a path of the source at once, and waits until copies have what stands there.
+    ///
+    /// # Errors
+    /// Nothing is there or it does not travel, this end may not ask for it, or the connection broke. A copy that has not
+    /// followed in time is no error: the receipt names it.
     pub async fn push(&self, path: &TreePath, is_dry_run: bool, wait: Duration) -> Result<Receipt, CallError> {
         let request = change(path, is_dry_run, wait);
         let receipt = self.calls.clone().push(request).await.map_err(|status| self.said(&status))?.into_inner();
@@ -295,6 +317,9 @@ impl Client {
     }
 
     /// Removes a path from the source, and waits until copies have followed.
+    ///
+    /// # Errors
+    /// As [`Client::push`]; or the source cannot remove it, or not all of it.
     pub async fn delete(&self, path: &TreePath, is_dry_run: bool, wait: Duration) -> Result<Receipt, CallError> {
         let request = change(path, is_dry_run, wait);
         let receipt = self.calls.clone().delete(request).await.map_err(|status| self.said(&status))?.into_inner();
@@ -317,18 +342,27 @@ impl Client {
     }
 
     /// Makes what the source is now durable, and tells where that is.
+    ///
+    /// # Errors
+    /// The source cannot be read or synced, this end may not ask for it, or the connection broke.
     pub async fn checkpoint(&self) -> Result<Position, CallError> {
         let reply = self.calls.clone().checkpoint(proto::CheckpointRequest {}).await.map_err(|status| self.said(&status))?;
         self.position(reply.into_inner().position)
     }
 
     /// Has the source compared with its index, and tells where it is then.
+    ///
+    /// # Errors
+    /// As [`Client::checkpoint`].
     pub async fn rescan(&self) -> Result<Position, CallError> {
         let reply = self.calls.clone().rescan(proto::RescanRequest {}).await.map_err(|status| self.said(&status))?;
         self.position(reply.into_inner().position)
     }
 
     /// How the source and its copies are.
+    ///
+    /// # Errors
+    /// This end may not ask for it, or the connection broke.
     pub async fn status(&self) -> Result<Report, CallError> {
         let request = with_deadline(proto::StatusRequest {}, ANSWER);
         let reply = self.calls.clone().status(request).await.map_err(|status| self.said(&status))?.into_inner();

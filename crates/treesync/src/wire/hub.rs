@@ -8,9 +8,12 @@ use prost::Message as _;
 use tokio::sync::watch;
 
 use super::attached::{Attached, CopyState};
+use super::connection::Link;
 use super::frame::{Message, frames};
+use super::source::Source;
+use super::sources::Peer;
 use crate::model::{Ahead, Batch, Position, proto};
-use crate::publish::Step;
+use crate::publish::{Limit, Step};
 
 /// Encoded batches, and hints, that are kept for the next subscriber. They follow each other closely, so a few suffice.
 const ENCODED_KEPT: usize = 8;
@@ -27,6 +30,8 @@ pub(super) struct Hub<S> {
     encoded: Mutex<VecDeque<Encoded<Batch>>>,
     encoded_ahead: Mutex<VecDeque<Encoded<Ahead>>>,
     closing: watch::Sender<bool>,
+    /// Of each connection that stands.
+    limits: Mutex<Vec<(Weak<Peer>, Limit)>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -36,7 +41,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<S> Hub<S> {
     pub(super) fn new(source: S) -> Self {
         let attached = watch::Sender::new(Attached::default());
-        Self { source, attached, encoded: Mutex::default(), encoded_ahead: Mutex::default(), closing: watch::Sender::default() }
+        Self {
+            source,
+            attached,
+            encoded: Mutex::default(),
+            encoded_ahead: Mutex::default(),
+            closing: watch::Sender::default(),
+            limits: Mutex::default(),
+        }
     }
 
     /// Ends all streams soon.
@@ -102,6 +114,21 @@ impl<S> Hub<S> {
             Step::Manifest(part) => Message::Manifest(part.clone()).to_frames().into(),
             Step::InSync(position) => Message::InSync(*position).to_frames().into(),
         }
+    }
+}
+
+impl<S: Source> Hub<S> {
+    /// What a connection may take of this source, by all of its calls together.
+    pub(super) fn limit(&self, Link(connection): &Link) -> Limit {
+        let mut limits = lock(&self.limits);
+        limits.retain(|(known, _)| known.strong_count() > 0);
+        // A weak reference keeps the place of the connection from being given to another.
+        if let Some((_, limit)) = limits.iter().find(|(known, _)| std::ptr::eq(known.as_ptr(), Arc::as_ptr(connection))) {
+            return limit.clone();
+        }
+        let limit = self.source.limit();
+        limits.push((Arc::downgrade(connection), limit.clone()));
+        limit
     }
 }
 

@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
+use super::connection::Connection;
 use super::tls::{TlsError, TlsMaterial, TlsSource, handshake_problem};
 
 /// How long a handshake may take.
@@ -57,11 +58,11 @@ struct Accepting {
 }
 
 /// All connections whose peers are trusted. A peer that is slow or not trusted holds up no other. Never ends.
-pub(super) fn incoming(listener: TcpListener, newest: Newest) -> impl Stream<Item = io::Result<TlsStream<TcpStream>>> {
+pub(super) fn incoming(listener: TcpListener, newest: Newest) -> impl Stream<Item = io::Result<Connection<TlsStream<TcpStream>>>> {
     let accepting = Accepting { listener, newest, handshakes: JoinSet::new() };
     unfold(accepting, |mut accepting| async {
         let stream = accepting.next().await;
-        Some((Ok(stream), accepting))
+        Some((Ok(Connection::shaken(stream)), accepting))
     })
 }
 

@@ -4,6 +4,7 @@ mod address;
 mod attached;
 mod client;
 mod comparison;
+mod connection;
 mod dial;
 mod frame;
 mod handshake;

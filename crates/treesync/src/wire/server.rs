@@ -7,12 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 
 use super::address::Address;
+use super::connection::Connection;
 use super::handshake::Versions;
 use super::incoming::{Newest, incoming};
 use super::service::Service;
@@ -125,7 +127,10 @@ impl<S: Source> Listening<S> {
         let ended = async { drop(listen.await) };
         let serving = async {
             match listener {
-                Listener::Unix(listener) => router.serve_with_incoming_shutdown(UnixListenerStream::new(listener), ended).await,
+                Listener::Unix(listener) => {
+                    let incoming = UnixListenerStream::new(listener).map(|accepted| accepted.map(Connection::plain));
+                    router.serve_with_incoming_shutdown(incoming, ended).await
+                }
                 Listener::Tcp(listener, newest) => router.serve_with_incoming_shutdown(incoming(listener, newest), ended).await,
             }
         };

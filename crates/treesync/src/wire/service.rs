@@ -11,12 +11,13 @@ use tonic::{Request, Response, Status};
 
 use super::attached::CopyState;
 use super::comparison::Comparison;
+use super::connection::Link;
 use super::handshake::{VERSION_METADATA, Versions, program};
 use super::hub::Hub;
 use super::source::{Source, SourceError, Steps};
 use super::sources::{Authorize, Call, Sources};
 use crate::model::{Position, TreePath, Wanted, proto};
-use crate::publish::{Changed, Step};
+use crate::publish::{Changed, Limit, Step};
 
 type Stream<T> = ReceiverStream<Result<T, Status>>;
 
@@ -42,9 +43,10 @@ pub(super) struct Service<S> {
     versions: Versions,
 }
 
-/// The source that a call is for.
+/// The source that a call is for, and the connection that it came by.
 struct Asked<S> {
     hub: Arc<Hub<S>>,
+    link: Link,
 }
 
 impl<S: Source> Service<S> {
@@ -58,7 +60,8 @@ impl<S: Source> Service<S> {
         match said {
             Some(version) if self.versions.contains(version) => {
                 let hub = self.sources.of(&request, &*self.authorize, call)?;
-                Ok((request.into_inner(), Asked { hub }))
+                let link = Link::of(&request);
+                Ok((request.into_inner(), Asked { hub, link }))
             }
             _ => Err(Status::failed_precondition(format!(
                 "the call has no {VERSION_METADATA} that this end ({}) speaks; it speaks {} to {}: say Hello first",
@@ -96,14 +99,15 @@ impl<S: Source> Asked<S> {
     /// A stream that a thread of its own fills until it is through, or the peer or the server is gone.
     fn stream<T: Send + 'static>(
         &self,
-        fill: impl FnOnce(&Hub<S>, &Outlet<T>) -> Result<(), Status> + Send + 'static,
+        fill: impl FnOnce(&Hub<S>, &Limit, &Outlet<T>) -> Result<(), Status> + Send + 'static,
     ) -> Result<Response<Stream<T>>, Status> {
         let (outlet, stream) = mpsc::channel(FRAMES_AHEAD);
         let (hub, runtime) = (self.hub.clone(), tokio::runtime::Handle::current());
+        let limit = hub.limit(&self.link);
         let thread = std::thread::Builder::new().name("treesync-stream".to_owned());
         let run = move || {
             let outlet = Outlet { peer: outlet, closing: hub.closing(), runtime };
-            if let Err(status) = fill(&hub, &outlet) {
+            if let Err(status) = fill(&hub, &limit, &outlet) {
                 // What it had of the source is closed by now.
                 drop(hub);
                 // A peer that is gone needs no reason.
@@ -241,9 +245,9 @@ impl<S: Source> proto::treesync_server::Treesync for Service<S> {
         let since: Option<Position> = since.map(TryInto::try_into).transpose().map_err(invalid)?;
         let copies: Vec<CopyState> = copies.into_iter().map(TryInto::try_into).collect::<Result<_, _>>().map_err(invalid)?;
         let joined = Hub::join(&asked.hub, session, copies);
-        asked.stream(move |hub, outlet| {
+        asked.stream(move |hub, limit, outlet| {
             let _joined = joined;
-            let mut steps = hub.source.subscribe(since).map_err(|error| refusal(&error))?;
+            let mut steps = hub.source.subscribe(limit, since).map_err(|error| refusal(&error))?;
             if wants_ahead {
                 steps.want_ahead();
             }
@@ -269,9 +273,9 @@ impl<S: Source> proto::treesync_server::Treesync for Service<S> {
             return Err(invalid(format!("{} files are asked for in one call; at most {WANTED_MAX}", wanted.len())));
         }
         let wanted: Vec<Wanted> = wanted.into_iter().map(TryInto::try_into).collect::<Result<_, _>>().map_err(invalid)?;
-        asked.stream(move |hub, outlet| {
+        asked.stream(move |hub, limit, outlet| {
             for (index, wanted) in (0..).zip(&wanted) {
-                match hub.source.open(wanted).map_err(|error| refusal(&error))? {
+                match hub.source.open(limit, wanted).map_err(|error| refusal(&error))? {
                     Some(mut reader) => {
                         send_file(reader.as_mut(), wanted, index, outlet)?;
                         hub.source.sent(wanted.length_bytes);
@@ -288,8 +292,8 @@ impl<S: Source> proto::treesync_server::Treesync for Service<S> {
         let paths = request.directories.iter().map(|path| TreePath::parse(path.to_vec()));
         let directories = paths.collect::<Result<_, _>>().map_err(invalid)?;
         let mut comparison = Comparison::new(directories, request.with_content);
-        asked.stream(move |hub, outlet| {
-            let mut steps = hub.source.subscribe(None).map_err(|error| refusal(&error))?;
+        asked.stream(move |hub, limit, outlet| {
+            let mut steps = hub.source.subscribe(limit, None).map_err(|error| refusal(&error))?;
             while !outlet.is_closed() && !hub.is_closing() {
                 match steps.next(IDLE).map_err(|error| refusal(&error))? {
                     Some(Step::Manifest(part)) => {

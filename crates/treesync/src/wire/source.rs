@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{Position, TreePath, Wanted};
-use crate::publish::{Changed, Detection, PublishError, Publisher, Step, Subscription};
+use crate::publish::{Changed, Detection, Limit, PublishError, Publisher, Step, Subscription};
 
 /// Why a source does not do what it is asked.
 #[derive(Debug, thiserror::Error)]
@@ -46,10 +46,14 @@ pub struct SourceStatus {
 
 /// A source that can be served.
 pub trait Source: Send + Sync + 'static {
+    /// What one connection may take, by all of its streams together.
+    fn limit(&self) -> Limit {
+        Limit::default()
+    }
     /// What happens after a position; with none, first a manifest.
-    fn subscribe(&self, since: Option<Position>) -> Result<Box<dyn Steps>, SourceError>;
+    fn subscribe(&self, limit: &Limit, since: Option<Position>) -> Result<Box<dyn Steps>, SourceError>;
     /// Bytes of a file; none when it no longer has them.
-    fn open(&self, wanted: &Wanted) -> Result<Option<Box<dyn Read + Send>>, SourceError>;
+    fn open(&self, limit: &Limit, wanted: &Wanted) -> Result<Option<Box<dyn Read + Send>>, SourceError>;
     /// Sees at once what stands at a path and below.
     fn push(&self, path: &TreePath, is_dry_run: bool) -> Result<Changed, SourceError>;
     /// Removes a path and all below from the source.
@@ -90,12 +94,16 @@ impl Steps for Subscription {
 }
 
 impl<S: Source> Source for Arc<S> {
-    fn subscribe(&self, since: Option<Position>) -> Result<Box<dyn Steps>, SourceError> {
-        S::subscribe(self, since)
+    fn limit(&self) -> Limit {
+        S::limit(self)
     }
 
-    fn open(&self, wanted: &Wanted) -> Result<Option<Box<dyn Read + Send>>, SourceError> {
-        S::open(self, wanted)
+    fn subscribe(&self, limit: &Limit, since: Option<Position>) -> Result<Box<dyn Steps>, SourceError> {
+        S::subscribe(self, limit, since)
+    }
+
+    fn open(&self, limit: &Limit, wanted: &Wanted) -> Result<Option<Box<dyn Read + Send>>, SourceError> {
+        S::open(self, limit, wanted)
     }
 
     fn push(&self, path: &TreePath, is_dry_run: bool) -> Result<Changed, SourceError> {
@@ -128,12 +136,16 @@ impl<S: Source> Source for Arc<S> {
 }
 
 impl Source for Publisher {
-    fn subscribe(&self, since: Option<Position>) -> Result<Box<dyn Steps>, SourceError> {
-        Ok(Box::new(Publisher::subscribe(self, since)?))
+    fn limit(&self) -> Limit {
+        Publisher::limit(self)
     }
 
-    fn open(&self, wanted: &Wanted) -> Result<Option<Box<dyn Read + Send>>, SourceError> {
-        Ok(self.read(wanted)?.map(|reader| -> Box<dyn Read + Send> { Box::new(reader) }))
+    fn subscribe(&self, limit: &Limit, since: Option<Position>) -> Result<Box<dyn Steps>, SourceError> {
+        Ok(Box::new(self.subscribe_within(limit, since)?))
+    }
+
+    fn open(&self, limit: &Limit, wanted: &Wanted) -> Result<Option<Box<dyn Read + Send>>, SourceError> {
+        Ok(self.read_within(limit, wanted)?.map(|reader| -> Box<dyn Read + Send> { Box::new(reader) }))
     }
 
     fn push(&self, path: &TreePath, is_dry_run: bool) -> Result<Changed, SourceError> {
@@ -176,6 +188,7 @@ impl Source for Publisher {
             ("scans", status.scans),
             ("drift of the feed", status.drift_of_feed),
             ("skipped", status.skipped),
+            ("unreadable", status.unreadable),
             ("hot files", status.hot),
             ("subscribers", status.subscribers),
             ("sent bytes", status.sent_bytes),

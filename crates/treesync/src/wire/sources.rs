@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tonic::{Request, Status};
 
+use super::connection::Link;
 use super::hub::Hub;
 
 /// The metadata that names the source of a call; without it, the one that has no name.
@@ -87,14 +88,8 @@ impl<S> Sources<S> {
     pub(super) fn of<T>(&self, request: &Request<T>, authorize: &dyn Authorize, call: Call) -> Result<Arc<Hub<S>>, Status> {
         let name = request.metadata().get(SOURCE_METADATA).map_or(Ok(""), |value| value.to_str());
         let name = name.map_err(|_| Status::invalid_argument(format!("{SOURCE_METADATA} is no plain text")))?;
-        authorize.authorize(&peer(request), name, call).map_err(Status::permission_denied)?;
+        authorize.authorize(&Link::of(request).0, name, call).map_err(Status::permission_denied)?;
         let found = self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         found.ok_or_else(|| Status::not_found(format!("source {name:?} is not served here; see where it is published")))
     }
-}
-
-fn peer<T>(request: &Request<T>) -> Peer {
-    let certificates = request.peer_certs();
-    let leaf = certificates.as_ref().and_then(|certificates| webpki::EndEntityCert::try_from(certificates.first()?).ok());
-    Peer { dns_names: leaf.iter().flat_map(|leaf| leaf.valid_dns_names()).map(str::to_owned).collect() }
 }

@@ -300,32 +300,3 @@ fn moving_a_directory_changes_which_paths_are_excluded() {
         assert_same(&follower.copy.tree, &truth(&Root::open(&disk.path()).unwrap(), &rules), "after a move");
     }
 }
-
-#[test]
-fn where_the_kernel_does_not_tell_the_source_is_polled_and_the_status_says_why() {
-    let Some(disk) = Disk::new(Format::Tmpfs, "polling stands in for the feed") else { return };
-    let at = |path: &str| disk.path().join(path);
-    for folder in ["lower", "upper", "work", "merged"] {
-        fs::create_dir(at(folder)).unwrap();
-    }
-    let layers = format!("lowerdir={},upperdir={},workdir={}", at("lower").display(), at("upper").display(), at("work").display());
-    let mounted = std::process::Command::new("mount").args(["-t", "overlay", "overlay", "-o", &layers]).arg(at("merged")).output().unwrap();
-    if !mounted.status.success() {
-        eprintln!("SKIPPED polling on an overlay: {}", String::from_utf8_lossy(&mounted.stderr));
-        return;
-    }
-    let source = at("merged");
-    let poll_interval = Duration::from_millis(50);
-    let publisher = Publisher::start(&source, PublishOptions { poll_interval, ..PublishOptions::default() }).unwrap();
-    let Detection::Poll { reason } = publisher.status().detection else { panic!("an overlay cannot be marked") };
-    assert!(reason.contains("overlay") && reason.contains("fanotify"), "{reason}");
-    let mut follower = Follower::fresh(&publisher);
-    follower.settle(&publisher);
-    fs::create_dir(source.join("d")).unwrap();
-    fs::write(source.join("d/file"), "x").unwrap();
-    while follower.copy.tree.len() < 3 {
-        follower.step();
-    }
-    drop((follower, publisher));
-    let _ = std::process::Command::new("umount").arg(&source).output();
-}

@@ -78,7 +78,12 @@ fn copies_follow_a_source_and_each_command_answers() {
     assert!(!world.at("source/new").exists() && !world.at("one/new").exists() && !world.at("two/new").exists());
 
     let status = run(&["status", "--of", &address]);
-    assert!(text(&status.stdout).contains("detection: fanotify") && text(&status.stdout).contains(&world.text("one")), "{status:?}");
+    assert!(
+        text(&status.stdout).contains("detection: fanotify")
+            && text(&status.stdout).contains("unreadable: 0")
+            && text(&status.stdout).contains(&world.text("one")),
+        "{status:?}"
+    );
     let status = run(&["status", "--of", &world.text("one")]);
     assert!(text(&status.stdout).contains("is clean at generation"), "{status:?}");
     for level in ["marker", "metadata", "content"] {
@@ -91,6 +96,23 @@ fn copies_follow_a_source_and_each_command_answers() {
     }
     subscriber.stop();
     publisher.stop();
+}
+
+#[test]
+fn a_source_on_another_volume_than_before_begins_a_new_epoch() {
+    let world = World::new();
+    let (source, address) = (world.text("source"), world.address());
+    let epoch = |volume: &[&str]| {
+        let arguments = [&["--json", "publish", &source, "--listen", &address, "--poll"], volume].concat();
+        let mut publisher = Running::start(&arguments);
+        let event = publisher.wait_for_event(|event| event["event"] == "in_sync");
+        publisher.stop();
+        event["position"]["epoch"].as_u64().unwrap()
+    };
+    let first = epoch(&["--volume", "vol-1"]);
+    assert_eq!(epoch(&["--volume", "vol-1"]), first);
+    assert_eq!(epoch(&[]), first, "nobody says that it is another");
+    assert_eq!(epoch(&["--volume", "vol-2"]), first + 1, "a volume that was made of a snapshot of the first");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use treesync::model::{Batch, ContentHash, Entry, Kind, Mtime, Position, Put, SourceId, TreePath, Wanted};
-use treesync::publish::{Changed, Step};
+use treesync::publish::{Changed, Limit, Step};
 use treesync::wire::{Source, SourceError, SourceStatus, Steps};
 
 pub(crate) const ID: SourceId = SourceId([7; 16]);
@@ -94,7 +94,7 @@ impl Steps for Followed {
 }
 
 impl Source for Scripted {
-    fn subscribe(&self, since: Option<Position>) -> Result<Box<dyn Steps>, SourceError> {
+    fn subscribe(&self, _: &Limit, since: Option<Position>) -> Result<Box<dyn Steps>, SourceError> {
         let (sender, receiver) = channel();
         let mut script = self.0.lock().expect("not poisoned");
         for step in &script.steps {
@@ -105,7 +105,7 @@ impl Source for Scripted {
         Ok(Box::new(Followed(receiver)))
     }
 
-    fn open(&self, wanted: &Wanted) -> Result<Option<Box<dyn Read + Send>>, SourceError> {
+    fn open(&self, _: &Limit, wanted: &Wanted) -> Result<Option<Box<dyn Read + Send>>, SourceError> {
         let mut script = self.0.lock().expect("not poisoned");
         script.opened.push(wanted.path.clone());
         let Some(bytes) = script.files.get(&wanted.path) else { return Ok(None) };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use treesync::model::{ManifestPart, Position, Put, Rules, SourceId, TreePath, Wanted};
-use treesync::publish::{Changed, Step};
+use treesync::publish::{Changed, Limit, Step};
 use treesync::tree::{Reading, Root, Walk};
 use treesync::wire::{Source, SourceError, SourceStatus, Steps};
 
@@ -36,7 +36,7 @@ fn refused(error: impl ToString) -> SourceError {
 }
 
 impl Source for Still {
-    fn subscribe(&self, since: Option<Position>) -> Result<Box<dyn Steps>, SourceError> {
+    fn subscribe(&self, _: &Limit, since: Option<Position>) -> Result<Box<dyn Steps>, SourceError> {
         let mut steps = Vec::new();
         if since != Some(position()) {
             let root = Root::open(&self.0).map_err(refused)?;
@@ -65,7 +65,7 @@ impl Source for Still {
         Ok(Box::new(Parts(steps.into_iter())))
     }
 
-    fn open(&self, wanted: &Wanted) -> Result<Option<Box<dyn Read + Send>>, SourceError> {
+    fn open(&self, _: &Limit, wanted: &Wanted) -> Result<Option<Box<dyn Read + Send>>, SourceError> {
         let root = Root::open(&self.0).map_err(refused)?;
         let opened = root.lookup().open_file(&wanted.path);
         Ok(opened.ok().map(|(file, _)| -> Box<dyn Read + Send> { Box::new(file) }))
