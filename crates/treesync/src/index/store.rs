@@ -1,19 +1,22 @@
 //! The file of the index: opened, refused when it is damaged, committed to.
 
 use super::commit::{Commit, Committed};
+use super::folder::Folder;
 use super::tables::{Snapshot, Writable};
 use super::{CatchUp, IndexError, Observation, Origin, Retention, View};
 use crate::model::{Position, SourceId};
+use crate::tree::Root;
+use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError};
-use std::fs::{self, DirBuilder};
+use rustix::fs::OFlags;
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub(super) const INDEX_FILE: &str = "index";
-pub(super) const ORIGIN_FILE: &str = "origin.json";
+pub(super) const DAMAGED_FILE: &str = "index.damaged";
 
 /// How an index is opened.
 #[derive(Clone, Debug)]
@@ -49,29 +52,31 @@ pub enum Opened {
 /// The index of one source. One thread commits; any number look.
 pub struct Index {
     database: Database,
-    folder: PathBuf,
+    folder: Arc<Folder>,
     options: IndexOptions,
     /// Held from reading the position to committing what follows from it.
     writer: Mutex<()>,
 }
 
 impl Index {
-    /// Opens the index in a folder that is made (mode 0700) if need be, or makes a new one.
+    /// Opens the index in the hidden directory of a source, or makes a new one. The directory is made (mode 0700) if need be.
     ///
     /// # Errors
-    /// The folder cannot be used, or another process has the index open. A damaged index is no error, see [`Opened`].
-    pub fn open(folder: &Path, options: &IndexOptions) -> Result<(Self, Opened), IndexError> {
-        make_private(folder)?;
-        let path = folder.join(INDEX_FILE);
-        let origin = Origin::read(&folder.join(ORIGIN_FILE))?;
-        let opened = Self::open_file(&path, folder, options).and_then(|index| Ok((index.state()?, index)));
+    /// The directory cannot be used or is of somebody else, or another process has the index open. A damaged index is no
+    /// error, see [`Opened`].
+    pub fn open(root: &Root, options: &IndexOptions) -> Result<(Self, Opened), IndexError> {
+        let folder = Arc::new(Folder::make(root)?);
+        let origin = Origin::read(&folder)?;
+        let opened = Self::open_file(&folder, options).and_then(|index| Ok((index.state()?, index)));
         let (state, index) = match opened {
             Ok(opened) => opened,
-            Err(error @ (IndexError::InUse(_) | IndexError::Io { .. })) => return Err(error),
+            Err(error @ (IndexError::InUse(_) | IndexError::Io { .. } | IndexError::Foreign { .. })) => return Err(error),
             Err(error) => {
+                let path = folder.path_of(INDEX_FILE);
                 tracing::warn!(%error, path = %path.display(), "the index is damaged: it is set aside and built again by a scan");
-                set_aside(&path)?;
-                (None, Self::open_file(&path, folder, options)?)
+                // One of them is kept, for whoever wants to know why.
+                folder.rename(INDEX_FILE, DAMAGED_FILE)?;
+                (None, Self::open_file(&folder, options)?)
             }
         };
         let opened = match state {
@@ -99,20 +104,31 @@ impl Index {
         Ok(Some(view.number("clean")? == Some(1)))
     }
 
+    fn open_file(folder: &Arc<Folder>, options: &IndexOptions) -> Result<Self, IndexError> {
+        let file = Self::file(folder)?.map_or_else(|| folder.create(INDEX_FILE), Ok)?;
+        Self::of_file(file, folder.clone(), options)
+    }
+
+    /// The file of an index; none when there is none.
+    pub(super) fn file(folder: &Folder) -> Result<Option<File>, IndexError> {
+        folder.open(INDEX_FILE, OFlags::RDWR)
+    }
+
     /// The store checks itself when it was not closed; a file that is not its own can make it panic.
-    pub(super) fn open_file(path: &Path, folder: &Path, options: &IndexOptions) -> Result<Self, IndexError> {
-        let open = || Database::builder().set_cache_size(options.cache_bytes).create(path);
+    pub(super) fn of_file(file: File, folder: Arc<Folder>, options: &IndexOptions) -> Result<Self, IndexError> {
+        let path = folder.path_of(INDEX_FILE);
+        let open = || Database::builder().set_cache_size(options.cache_bytes).create_with_backend(FileBackend::new(file)?);
         let opened =
             std::panic::catch_unwind(AssertUnwindSafe(open)).map_err(|_| IndexError::Damaged("the store cannot make sense of its file"))?;
         let database = match opened {
             Ok(database) => database,
-            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(IndexError::InUse(path.to_owned())),
+            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(IndexError::InUse(path)),
             Err(DatabaseError::Storage(StorageError::Io(error))) if is_of_the_system(&error) => {
-                return Err(IndexError::Io { path: path.to_owned(), action: "open", error });
+                return Err(IndexError::Io { path, action: "open", error });
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Self { database, folder: folder.to_owned(), options: options.clone(), writer: Mutex::new(()) })
+        Ok(Self { database, folder, options: options.clone(), writer: Mutex::new(()) })
     }
 
     /// Starts a history: of a new source, or the next epoch of one whose index was lost.
@@ -132,7 +148,7 @@ impl Index {
 
     fn write_origin(&self) -> Result<(), IndexError> {
         let position = self.position()?;
-        Origin::new(position.source, position.epoch, self.options.volume.clone()).write(&self.folder.join(ORIGIN_FILE))
+        Origin::new(position.source, position.epoch, self.options.volume.clone()).write(&self.folder)
     }
 
     /// The volume is another one than before, or the file beside the index is from a later epoch: this index is a clone's
@@ -155,7 +171,7 @@ impl Index {
         let position = self.position()?;
         let epoch = position.epoch.max(epoch).saturating_add(1);
         // The origin first: if the host dies in between, the index is older than it, and begins one more epoch.
-        Origin::new(position.source, epoch, self.options.volume.clone()).write(&self.folder.join(ORIGIN_FILE))?;
+        Origin::new(position.source, epoch, self.options.volume.clone()).write(&self.folder)?;
         self.write(|tables| {
             tables.set_number("epoch", epoch)?;
             tables.set_number("floor", position.generation)
@@ -237,40 +253,17 @@ impl Index {
     }
 }
 
-fn make_private(folder: &Path) -> Result<(), IndexError> {
-    let failed = |action| move |error| IndexError::Io { path: folder.to_owned(), action, error };
-    match DirBuilder::new().mode(0o700).create(folder) {
-        Ok(()) => return Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(failed("make")(error)),
-    }
-    let state = fs::symlink_metadata(folder).map_err(failed("read the state of"))?;
-    if !state.is_dir() {
-        return Err(failed("use")(std::io::Error::other("it is not a directory; it is reserved for treesync, move it away")));
-    }
-    if state.permissions().mode() & 0o077 != 0 {
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(failed("make private"))?;
-    }
-    Ok(())
-}
-
 /// Errors that say nothing about what is in the file.
 fn is_of_the_system(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{InvalidData, UnexpectedEof};
     !matches!(error.kind(), InvalidData | UnexpectedEof)
 }
 
-/// Keeps the damaged file, one of them, for whoever wants to know why.
-fn set_aside(path: &Path) -> Result<(), IndexError> {
-    let aside = path.with_extension("damaged");
-    fs::rename(path, &aside).map_err(|error| IndexError::Io { path: path.to_owned(), action: "set aside", error })
-}
-
 /// From the kernel, since two sources with one identity would corrupt each other's copies.
 fn random_id() -> Result<SourceId, IndexError> {
     let path = Path::new("/dev/urandom");
     let mut id = [0; 16];
-    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut id));
-    read.map_err(|error| IndexError::Io { path: path.to_owned(), action: "read", error })?;
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut id));
+    read.map_err(|error| IndexError::io(path, "read", error))?;
     Ok(SourceId(id))
 }

@@ -11,7 +11,6 @@ use crate::index::{At, Index, Observation, Opened};
 use crate::model::{Position, TreePath};
 use crate::tree::{Root, Stop};
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -89,13 +88,12 @@ fn unix_seconds() -> u64 {
 impl Engine {
     pub fn open(
         (root, stop): (Arc<Root>, Stop),
-        folder: &Path,
         options: PublishOptions,
         sender: &Sender<Message>,
         messages: Receiver<Message>,
     ) -> Result<Self, PublishError> {
         options.observer.before(EngineStep::OpenIndex);
-        let (index, opened) = Index::open(folder, &options.index)?;
+        let (index, opened) = Index::open(&root, &options.index)?;
         let wake = sender.clone();
         let wake = Box::new(move || {
             // Nobody listens any more: the engine has ended.

@@ -15,6 +15,7 @@ mod hot_files;
 mod index_crash;
 mod index_floor;
 mod index_history;
+mod index_intruders;
 mod keeper;
 mod let_go;
 mod measured;
