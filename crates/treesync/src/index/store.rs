@@ -18,6 +18,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(super) const INDEX_FILE: &str = "index";
 pub(super) const DAMAGED_FILE: &str = "index.damaged";
 
+/// The number of a generation: bytes that were told after it may not have come to the disk. An index from before has none.
+const IN_DOUBT_SINCE: &str = "in_doubt_since";
+
 /// How an index is opened.
 #[derive(Clone, Debug)]
 pub struct IndexOptions {
@@ -226,9 +229,12 @@ impl Index {
         CatchUp::new(self.view()?, since)
     }
 
-    /// Notes that the source is durable up to a generation.
+    /// Notes that the source is durable up to a generation; and that nothing of before is in doubt any more.
     pub fn set_durable(&self, generation: u64) -> Result<(), IndexError> {
-        self.write(|tables| tables.set_number("durable", generation))
+        self.write(|tables| {
+            tables.meta.remove(IN_DOUBT_SINCE.as_bytes())?;
+            tables.set_number("durable", generation)
+        })
     }
 
     /// Notes that the index has every entry of the source.
@@ -236,14 +242,21 @@ impl Index {
         self.write(|tables| tables.set_number("complete", 1))
     }
 
-    /// Notes that the index is in use, and by which run of the host. True when the last use was in another run, so that
-    /// what the source had not yet written to its disk may be lost.
-    pub fn begin_use(&self, boot: &[u8]) -> Result<bool, IndexError> {
+    /// Notes that the index is in use, and by which run of the host. When the last use was in another run and did not end in
+    /// order, what was told after the generation that is returned may be lost: the source had not yet written it to its disk.
+    /// That is said again at each start until [`Index::set_durable`], since this one may end before all was read again.
+    pub fn begin_use(&self, boot: &[u8]) -> Result<Option<u64>, IndexError> {
         self.write(|tables| {
             let is_other = tables.meta.get(b"boot".as_slice())?.is_none_or(|known| known.value() != boot || boot.is_empty());
+            let is_new_doubt = is_other && tables.number("clean")? != Some(1);
+            let new = if is_new_doubt { tables.number("durable")? } else { None };
+            let since = tables.number(IN_DOUBT_SINCE)?.into_iter().chain(new).min();
+            if let Some(since) = since {
+                tables.set_number(IN_DOUBT_SINCE, since)?;
+            }
             tables.meta.insert(b"boot".as_slice(), boot)?;
             tables.set_number("clean", 0)?;
-            Ok(is_other)
+            Ok(since)
         })
     }
 
