@@ -89,6 +89,15 @@ impl Folder {
         reopen(&named, flags).map(Some).map_err(failed("open"))
     }
 
+    /// Whether anything has this name.
+    pub fn has(&self, name: &str) -> Result<bool, IndexError> {
+        match Stat::at(&self.directory, name.as_bytes()) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(IndexError::io(&self.path_of(name), "look for", error)),
+        }
+    }
+
     /// Makes a file that was not there.
     pub fn create(&self, name: &str) -> Result<File, IndexError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -9,6 +9,7 @@ mod arrange;
 mod blocks;
 mod catch_up;
 mod commit;
+mod damage;
 mod folder;
 mod observation;
 mod origin;
@@ -48,6 +49,15 @@ pub enum IndexError {
     /// It holds a path that no tree has.
     #[error("the index is damaged: {0}")]
     Path(#[from] PathError),
+    /// One of these was met while the index was in use, and noted.
+    #[error("{path}: {error}; the next start builds it again")]
+    Condemned {
+        /// The index.
+        path: PathBuf,
+        /// What was met.
+        #[source]
+        error: Box<IndexError>,
+    },
     /// Another process has it open.
     #[error("{0} is in use by another process; one publisher follows a source")]
     InUse(PathBuf),

@@ -1,6 +1,7 @@
 //! The file of the index: opened, refused when it is damaged, committed to.
 
 use super::commit::{Commit, Committed};
+use super::damage::{REBUILD_FILE, caught, is_of_the_system};
 use super::folder::Folder;
 use super::tables::{Snapshot, Writable};
 use super::{CatchUp, IndexError, Observation, Origin, Retention, View};
@@ -11,7 +12,6 @@ use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable,
 use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::Read;
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -70,15 +70,13 @@ impl Index {
     pub fn open(root: &Root, options: &IndexOptions) -> Result<(Self, Opened), IndexError> {
         let folder = Arc::new(Folder::make(root)?);
         let origin = Origin::read(&folder)?;
-        let opened = Self::open_file(&folder, options).and_then(|index| Ok((index.state()?, index)));
-        let (state, index) = match opened {
+        let (state, index) = match caught(|| Self::open_sound(&folder, options)) {
             Ok(opened) => opened,
             Err(error @ (IndexError::InUse(_) | IndexError::Io { .. } | IndexError::Foreign { .. })) => return Err(error),
             Err(error) => {
                 let path = folder.path_of(INDEX_FILE);
                 tracing::warn!(%error, path = %path.display(), "the index is damaged: it is set aside and built again by a scan");
-                // One of them is kept, for whoever wants to know why.
-                folder.rename(INDEX_FILE, DAMAGED_FILE)?;
+                set_aside(&folder)?;
                 (None, Self::open_file(&folder, options)?)
             }
         };
@@ -95,21 +93,37 @@ impl Index {
         Ok((index, opened))
     }
 
-    /// Whether it was closed in order; none when nothing was ever committed to it.
+    /// Opens it and looks whether it was closed in order; none when nothing was ever committed to it. All of the file is checked:
+    /// the store does not look at its checksums later, so that damage would be taken for the source.
+    fn open_sound(folder: &Arc<Folder>, options: &IndexOptions) -> Result<(Option<bool>, Self), IndexError> {
+        let index = Self::open_file(folder, options)?;
+        // Only now: who noted it may still have the index open.
+        if folder.is_condemned()? {
+            return Err(IndexError::Damaged("that was found while it was in use"));
+        }
+        Ok((index.state()?, index))
+    }
+
     fn state(&self) -> Result<Option<bool>, IndexError> {
         let transaction = self.database.begin_read()?;
-        let view = match Snapshot::open(&transaction) {
-            Ok(tables) => View::new(tables),
+        let tables = match Snapshot::open(&transaction) {
+            Ok(tables) => tables,
             Err(IndexError::Store(error)) if matches!(*error, redb::Error::TableDoesNotExist(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
-        view.position()?;
-        Ok(Some(view.number("clean")? == Some(1)))
+        tables.position()?;
+        Ok(Some(tables.number("clean")? == Some(1)))
+    }
+
+    /// Up to where the source is durable.
+    pub(super) fn durable_position(&self) -> Result<Position, IndexError> {
+        let tables = Snapshot::open(&self.database.begin_read()?)?;
+        Ok(Position { generation: tables.number("durable")?.unwrap_or(0), ..tables.position()? })
     }
 
     fn open_file(folder: &Arc<Folder>, options: &IndexOptions) -> Result<Self, IndexError> {
         let file = Self::file(folder)?.map_or_else(|| folder.create(INDEX_FILE), Ok)?;
-        Self::of_file(file, folder.clone(), options)
+        Self::of_file(file, folder.clone(), options, true)
     }
 
     /// The file of an index; none when there is none.
@@ -117,12 +131,12 @@ impl Index {
         folder.open(INDEX_FILE, OFlags::RDWR)
     }
 
-    /// The store checks itself when it was not closed; a file that is not its own can make it panic.
-    pub(super) fn of_file(file: File, folder: Arc<Folder>, options: &IndexOptions) -> Result<Self, IndexError> {
+    /// The store checks itself when it was not closed, or when it is asked to.
+    pub(super) fn of_file(file: File, folder: Arc<Folder>, options: &IndexOptions, is_checked: bool) -> Result<Self, IndexError> {
         let path = folder.path_of(INDEX_FILE);
-        let open = || Database::builder().set_cache_size(options.cache_bytes).create_with_backend(FileBackend::new(file)?);
-        let opened =
-            std::panic::catch_unwind(AssertUnwindSafe(open)).map_err(|_| IndexError::Damaged("the store cannot make sense of its file"))?;
+        let mut builder = Database::builder();
+        builder.set_cache_size(options.cache_bytes).set_check_integrity_on_open(is_checked);
+        let opened = FileBackend::new(file).and_then(|file| builder.create_with_backend(file));
         let database = match opened {
             Ok(database) => database,
             Err(DatabaseError::DatabaseAlreadyOpen) => return Err(IndexError::InUse(path)),
@@ -183,6 +197,10 @@ impl Index {
     }
 
     fn write<T>(&self, change: impl FnOnce(&mut Writable) -> Result<T, IndexError>) -> Result<T, IndexError> {
+        self.folder.noted(self.written(change))
+    }
+
+    fn written<T>(&self, change: impl FnOnce(&mut Writable) -> Result<T, IndexError>) -> Result<T, IndexError> {
         let mut transaction = self.database.begin_write()?;
         // A commit that is not durable would let generations go backwards after a crash.
         transaction.set_durability(Durability::Immediate)?;
@@ -201,8 +219,8 @@ impl Index {
 
     /// The index as it is now; later commits do not change it. Space in the file is freed when it is dropped.
     pub fn view(&self) -> Result<View, IndexError> {
-        let transaction = self.database.begin_read()?;
-        Ok(View::new(Snapshot::open(&transaction)?))
+        let opened = self.database.begin_read().map_err(IndexError::from).and_then(|transaction| Snapshot::open(&transaction));
+        Ok(View::new(self.folder.noted(opened)?, self.folder.clone()))
     }
 
     /// Makes observations one generation, durable when this returns; none when they say what is known.
@@ -212,7 +230,7 @@ impl Index {
     pub fn commit(&self, observations: Vec<Observation>, unix_seconds: u64) -> Result<Committed, IndexError> {
         let _alone = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let position = self.position()?;
-        let before = Snapshot::open(&self.database.begin_read()?)?;
+        let before = self.view()?.tables;
         let retention = self.options.retention;
         self.write(|tables| {
             let committed = Commit { tables, before: &before, position, unix_seconds }.run(observations)?;
@@ -266,10 +284,11 @@ impl Index {
     }
 }
 
-/// Errors that say nothing about what is in the file.
-fn is_of_the_system(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
-    !matches!(error.kind(), InvalidData | UnexpectedEof)
+/// Keeps the damaged file, one of them, for whoever wants to know why. A crash leaves what calls for this to be done again.
+fn set_aside(folder: &Folder) -> Result<(), IndexError> {
+    folder.rename(INDEX_FILE, DAMAGED_FILE)?;
+    folder.sync()?;
+    folder.remove(REBUILD_FILE)
 }
 
 /// From the kernel, since two sources with one identity would corrupt each other's copies.

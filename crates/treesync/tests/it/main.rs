@@ -13,6 +13,7 @@ mod held_mapping;
 mod hostile_bytes;
 mod hot_files;
 mod index_crash;
+mod index_damage;
 mod index_doubt;
 mod index_floor;
 mod index_history;
