@@ -1,14 +1,12 @@
 //! Where a copy is, read from its disk while its source rests and no session tells.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use tracing::debug;
 use treesync::apply::{MarkerState, read_marker};
 use treesync::index::remains;
-use treesync::model::{Position, RESERVED_NAME};
+use treesync::model::Position;
 use treesync::tree::Root;
 
 use super::progress::Heard;
@@ -47,7 +45,7 @@ fn position_of(copy: &Path, leaves_nothing_out: bool) -> Option<Position> {
     let root = Root::open(copy).ok()?;
     match read_marker(&root).ok()? {
         Some(marker) => (marker.state == MarkerState::Clean).then_some(marker.position),
-        None if leaves_nothing_out => remains(&copy.join(OsStr::from_bytes(RESERVED_NAME))).ok()?,
+        None if leaves_nothing_out => remains(&root).ok()?,
         None => None,
     }
 }

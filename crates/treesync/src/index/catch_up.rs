@@ -60,9 +60,10 @@ impl CatchUp {
         }
         // On an empty copy nothing is there that could move.
         let structure_since = if is_empty_copy { position.generation } else { since.generation };
-        let Some(structure) = view.tables.structure_after(structure_since, STRUCTURE_MAX)? else { return Ok(None) };
-        let places = view.tables.first_places_after(since.generation, SORTED_MAX + 1)?;
-        let changed = if places.len() > SORTED_MAX { Changed::Walked(Box::new(Walk::new())) } else { sorted(&view, places)? };
+        let structure = view.noted(view.tables.structure_after(structure_since, STRUCTURE_MAX))?;
+        let Some(structure) = structure else { return Ok(None) };
+        let places = view.noted(view.tables.first_places_after(since.generation, SORTED_MAX + 1))?;
+        let changed = if places.len() > SORTED_MAX { Changed::Walked(Box::new(Walk::new())) } else { view.noted(sorted(&view, places))? };
         let mut catch_up = Self {
             view,
             since: since.generation,
@@ -73,7 +74,8 @@ impl CatchUp {
             groups: HashMap::new(),
             is_done: false,
         };
-        catch_up.next = catch_up.next_put()?;
+        let first = catch_up.next_put();
+        catch_up.next = catch_up.view.noted(first)?;
         Ok(Some(catch_up))
     }
 
@@ -87,6 +89,11 @@ impl CatchUp {
         if self.is_done || self.since == self.position.generation {
             return Ok(None);
         }
+        let part = self.read_part();
+        self.view.noted(part).map(Some)
+    }
+
+    fn read_part(&mut self) -> Result<Batch, IndexError> {
         let structure = self.structure.take().unwrap_or_default();
         let mut puts: Vec<Put> = Vec::new();
         let mut length = 0;
@@ -99,7 +106,7 @@ impl CatchUp {
         self.repeat_names(&mut puts)?;
         self.is_done = self.next.is_none();
         let Position { source, epoch, generation } = self.position;
-        Ok(Some(Batch { source, epoch, from: self.since, to: generation, is_last_part: self.is_done, structure, puts }))
+        Ok(Batch { source, epoch, from: self.since, to: generation, is_last_part: self.is_done, structure, puts })
     }
 
     fn next_put(&mut self) -> Result<Option<Put>, IndexError> {

@@ -9,6 +9,8 @@ mod arrange;
 mod blocks;
 mod catch_up;
 mod commit;
+mod damage;
+mod folder;
 mod observation;
 mod origin;
 mod remains;
@@ -33,7 +35,7 @@ pub use tables::Place;
 pub use view::{Manifest, View};
 
 use crate::model::PathError;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why the index cannot be used. It is never trusted after that: the caller rebuilds it by a scan, in a new epoch.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +49,29 @@ pub enum IndexError {
     /// It holds a path that no tree has.
     #[error("the index is damaged: {0}")]
     Path(#[from] PathError),
+    /// One of these was met while the index was in use, and noted.
+    #[error("{path}: {error}; the next start builds it again")]
+    Condemned {
+        /// The index.
+        path: PathBuf,
+        /// What was met.
+        #[source]
+        error: Box<IndexError>,
+    },
     /// Another process has it open.
     #[error("{0} is in use by another process; one publisher follows a source")]
     InUse(PathBuf),
+    /// Its directory, or a file in it, is of somebody else, or not what it should be. It was not used, and not changed.
+    #[error(
+        "{path} {found}, and treesync uses only what is its own: move it away, or give it back to the user that treesync runs as \
+        (chown) if it is an index of before"
+    )]
+    Foreign {
+        /// The directory or file.
+        path: PathBuf,
+        /// What is wrong with it.
+        found: &'static str,
+    },
     /// Its directory cannot be used.
     #[error("cannot {action} {path}: {error}")]
     Io {
@@ -61,6 +83,16 @@ pub enum IndexError {
         #[source]
         error: std::io::Error,
     },
+}
+
+impl IndexError {
+    fn io(path: &Path, action: &'static str, error: impl Into<std::io::Error>) -> Self {
+        Self::Io { path: path.to_owned(), action, error: error.into() }
+    }
+
+    fn foreign(path: PathBuf, found: &'static str) -> Self {
+        Self::Foreign { path, found }
+    }
 }
 
 impl<E: Into<redb::Error>> From<E> for IndexError {

@@ -2,10 +2,11 @@
 //! index is the same source in a later epoch.
 
 use super::IndexError;
+use super::folder::Folder;
 use crate::model::SourceId;
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::Path;
+
+pub(super) const ORIGIN_FILE: &str = "origin.json";
+pub(super) const NEXT_ORIGIN_FILE: &str = "origin.new";
 
 /// The identity of a source and the last epoch that it had.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -38,45 +39,37 @@ impl Origin {
     }
 
     /// Reads the file. None: it is not there, or not one of ours.
-    pub(super) fn read(path: &Path) -> Result<Option<Self>, IndexError> {
-        match fs::read(path) {
-            Ok(bytes) => Ok(serde_json::from_slice::<Self>(&bytes).ok().filter(|origin| origin.source().is_some())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(IndexError::Io { path: path.to_owned(), action: "read", error }),
-        }
+    pub(super) fn read(folder: &Folder) -> Result<Option<Self>, IndexError> {
+        let bytes = folder.read(ORIGIN_FILE)?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok()).filter(|origin| origin.source().is_some()))
     }
 
     /// Writes the file; durable when it returns. A crash leaves the old or the new one.
-    pub(super) fn write(&self, path: &Path) -> Result<(), IndexError> {
-        let failed = |error| IndexError::Io { path: path.to_owned(), action: "write", error };
-        let fresh = path.with_extension("new");
-        let bytes = serde_json::to_vec(self).map_err(|error| failed(error.into()))?;
-        let mut file = File::create(&fresh).map_err(failed)?;
-        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(failed)?;
-        fs::rename(&fresh, path).map_err(failed)?;
-        let parent = path.parent().unwrap_or(Path::new("."));
-        File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed)
+    pub(super) fn write(&self, folder: &Folder) -> Result<(), IndexError> {
+        let bytes = serde_json::to_vec(self).map_err(|error| IndexError::io(&folder.path_of(ORIGIN_FILE), "write", error))?;
+        folder.replace(ORIGIN_FILE, NEXT_ORIGIN_FILE, &bytes)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree::Root;
 
     #[test]
     fn an_origin_is_read_as_it_was_written_and_nonsense_is_none() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("origin");
-        assert_eq!(Origin::read(&path).expect("reads"), None);
+        let source = tempfile::tempdir().expect("a folder");
+        let folder = Folder::make(&Root::open(source.path()).expect("its descriptor")).expect("the hidden directory");
+        assert_eq!(Origin::read(&folder).expect("reads"), None);
         let origin = Origin::new(SourceId([0xa5; 16]), 7, Some("vol-1".to_owned()));
-        origin.write(&path).expect("writes");
-        assert_eq!(Origin::read(&path).expect("reads"), Some(origin.clone()));
+        origin.write(&folder).expect("writes");
+        assert_eq!(Origin::read(&folder).expect("reads"), Some(origin.clone()));
         assert_eq!(origin.source(), Some(SourceId([0xa5; 16])));
         for nonsense in
             ["", "{}", r#"{"source":"xyz","epoch":1,"volume":null}"#, r#"{"source":"ääääääääääääääää","epoch":1,"volume":null}"#]
         {
-            fs::write(&path, nonsense).expect("writes");
-            assert_eq!(Origin::read(&path).expect("reads"), None, "{nonsense}");
+            std::fs::write(folder.path_of(ORIGIN_FILE), nonsense).expect("writes");
+            assert_eq!(Origin::read(&folder).expect("reads"), None, "{nonsense}");
         }
     }
 }

@@ -1,19 +1,25 @@
 //! The file of the index: opened, refused when it is damaged, committed to.
 
 use super::commit::{Commit, Committed};
+use super::damage::{REBUILD_FILE, caught, is_of_the_system};
+use super::folder::Folder;
 use super::tables::{Snapshot, Writable};
 use super::{CatchUp, IndexError, Observation, Origin, Retention, View};
 use crate::model::{Position, SourceId};
+use crate::tree::Root;
+use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError};
-use std::fs::{self, DirBuilder};
+use rustix::fs::OFlags;
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub(super) const INDEX_FILE: &str = "index";
-pub(super) const ORIGIN_FILE: &str = "origin.json";
+pub(super) const DAMAGED_FILE: &str = "index.damaged";
+
+/// The number of a generation: bytes that were told after it may not have come to the disk. An index from before has none.
+const IN_DOUBT_SINCE: &str = "in_doubt_since";
 
 /// How an index is opened.
 #[derive(Clone, Debug)]
@@ -49,29 +55,29 @@ pub enum Opened {
 /// The index of one source. One thread commits; any number look.
 pub struct Index {
     database: Database,
-    folder: PathBuf,
+    folder: Arc<Folder>,
     options: IndexOptions,
     /// Held from reading the position to committing what follows from it.
     writer: Mutex<()>,
 }
 
 impl Index {
-    /// Opens the index in a folder that is made (mode 0700) if need be, or makes a new one.
+    /// Opens the index in the hidden directory of a source, or makes a new one. The directory is made (mode 0700) if need be.
     ///
     /// # Errors
-    /// The folder cannot be used, or another process has the index open. A damaged index is no error, see [`Opened`].
-    pub fn open(folder: &Path, options: &IndexOptions) -> Result<(Self, Opened), IndexError> {
-        make_private(folder)?;
-        let path = folder.join(INDEX_FILE);
-        let origin = Origin::read(&folder.join(ORIGIN_FILE))?;
-        let opened = Self::open_file(&path, folder, options).and_then(|index| Ok((index.state()?, index)));
-        let (state, index) = match opened {
+    /// The directory cannot be used or is of somebody else, or another process has the index open. A damaged index is no
+    /// error, see [`Opened`].
+    pub fn open(root: &Root, options: &IndexOptions) -> Result<(Self, Opened), IndexError> {
+        let folder = Arc::new(Folder::make(root)?);
+        let origin = Origin::read(&folder)?;
+        let (state, index) = match caught(|| Self::open_sound(&folder, options)) {
             Ok(opened) => opened,
-            Err(error @ (IndexError::InUse(_) | IndexError::Io { .. })) => return Err(error),
+            Err(error @ (IndexError::InUse(_) | IndexError::Io { .. } | IndexError::Foreign { .. })) => return Err(error),
             Err(error) => {
+                let path = folder.path_of(INDEX_FILE);
                 tracing::warn!(%error, path = %path.display(), "the index is damaged: it is set aside and built again by a scan");
-                set_aside(&path)?;
-                (None, Self::open_file(&path, folder, options)?)
+                set_aside(&folder)?;
+                (None, Self::open_file(&folder, options)?)
             }
         };
         let opened = match state {
@@ -87,32 +93,59 @@ impl Index {
         Ok((index, opened))
     }
 
-    /// Whether it was closed in order; none when nothing was ever committed to it.
+    /// Opens it and looks whether it was closed in order; none when nothing was ever committed to it. All of the file is checked:
+    /// the store does not look at its checksums later, so that damage would be taken for the source.
+    fn open_sound(folder: &Arc<Folder>, options: &IndexOptions) -> Result<(Option<bool>, Self), IndexError> {
+        let index = Self::open_file(folder, options)?;
+        // Only now: who noted it may still have the index open.
+        if folder.is_condemned()? {
+            return Err(IndexError::Damaged("that was found while it was in use"));
+        }
+        Ok((index.state()?, index))
+    }
+
     fn state(&self) -> Result<Option<bool>, IndexError> {
         let transaction = self.database.begin_read()?;
-        let view = match Snapshot::open(&transaction) {
-            Ok(tables) => View::new(tables),
+        let tables = match Snapshot::open(&transaction) {
+            Ok(tables) => tables,
             Err(IndexError::Store(error)) if matches!(*error, redb::Error::TableDoesNotExist(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
-        view.position()?;
-        Ok(Some(view.number("clean")? == Some(1)))
+        tables.position()?;
+        Ok(Some(tables.number("clean")? == Some(1)))
     }
 
-    /// The store checks itself when it was not closed; a file that is not its own can make it panic.
-    pub(super) fn open_file(path: &Path, folder: &Path, options: &IndexOptions) -> Result<Self, IndexError> {
-        let open = || Database::builder().set_cache_size(options.cache_bytes).create(path);
-        let opened =
-            std::panic::catch_unwind(AssertUnwindSafe(open)).map_err(|_| IndexError::Damaged("the store cannot make sense of its file"))?;
+    /// Up to where the source is durable.
+    pub(super) fn durable_position(&self) -> Result<Position, IndexError> {
+        let tables = Snapshot::open(&self.database.begin_read()?)?;
+        Ok(Position { generation: tables.number("durable")?.unwrap_or(0), ..tables.position()? })
+    }
+
+    fn open_file(folder: &Arc<Folder>, options: &IndexOptions) -> Result<Self, IndexError> {
+        let file = Self::file(folder)?.map_or_else(|| folder.create(INDEX_FILE), Ok)?;
+        Self::of_file(file, folder.clone(), options, true)
+    }
+
+    /// The file of an index; none when there is none.
+    pub(super) fn file(folder: &Folder) -> Result<Option<File>, IndexError> {
+        folder.open(INDEX_FILE, OFlags::RDWR)
+    }
+
+    /// The store checks itself when it was not closed, or when it is asked to.
+    pub(super) fn of_file(file: File, folder: Arc<Folder>, options: &IndexOptions, is_checked: bool) -> Result<Self, IndexError> {
+        let path = folder.path_of(INDEX_FILE);
+        let mut builder = Database::builder();
+        builder.set_cache_size(options.cache_bytes).set_check_integrity_on_open(is_checked);
+        let opened = FileBackend::new(file).and_then(|file| builder.create_with_backend(file));
         let database = match opened {
             Ok(database) => database,
-            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(IndexError::InUse(path.to_owned())),
+            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(IndexError::InUse(path)),
             Err(DatabaseError::Storage(StorageError::Io(error))) if is_of_the_system(&error) => {
-                return Err(IndexError::Io { path: path.to_owned(), action: "open", error });
+                return Err(IndexError::Io { path, action: "open", error });
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Self { database, folder: folder.to_owned(), options: options.clone(), writer: Mutex::new(()) })
+        Ok(Self { database, folder, options: options.clone(), writer: Mutex::new(()) })
     }
 
     /// Starts a history: of a new source, or the next epoch of one whose index was lost.
@@ -132,7 +165,7 @@ impl Index {
 
     fn write_origin(&self) -> Result<(), IndexError> {
         let position = self.position()?;
-        Origin::new(position.source, position.epoch, self.options.volume.clone()).write(&self.folder.join(ORIGIN_FILE))
+        Origin::new(position.source, position.epoch, self.options.volume.clone()).write(&self.folder)
     }
 
     /// The volume is another one than before, or the file beside the index is from a later epoch: this index is a clone's
@@ -155,7 +188,7 @@ impl Index {
         let position = self.position()?;
         let epoch = position.epoch.max(epoch).saturating_add(1);
         // The origin first: if the host dies in between, the index is older than it, and begins one more epoch.
-        Origin::new(position.source, epoch, self.options.volume.clone()).write(&self.folder.join(ORIGIN_FILE))?;
+        Origin::new(position.source, epoch, self.options.volume.clone()).write(&self.folder)?;
         self.write(|tables| {
             tables.set_number("epoch", epoch)?;
             tables.set_number("floor", position.generation)
@@ -164,6 +197,10 @@ impl Index {
     }
 
     fn write<T>(&self, change: impl FnOnce(&mut Writable) -> Result<T, IndexError>) -> Result<T, IndexError> {
+        self.folder.noted(self.written(change))
+    }
+
+    fn written<T>(&self, change: impl FnOnce(&mut Writable) -> Result<T, IndexError>) -> Result<T, IndexError> {
         let mut transaction = self.database.begin_write()?;
         // A commit that is not durable would let generations go backwards after a crash.
         transaction.set_durability(Durability::Immediate)?;
@@ -182,8 +219,8 @@ impl Index {
 
     /// The index as it is now; later commits do not change it. Space in the file is freed when it is dropped.
     pub fn view(&self) -> Result<View, IndexError> {
-        let transaction = self.database.begin_read()?;
-        Ok(View::new(Snapshot::open(&transaction)?))
+        let opened = self.database.begin_read().map_err(IndexError::from).and_then(|transaction| Snapshot::open(&transaction));
+        Ok(View::new(self.folder.noted(opened)?, self.folder.clone()))
     }
 
     /// Makes observations one generation, durable when this returns; none when they say what is known.
@@ -193,7 +230,7 @@ impl Index {
     pub fn commit(&self, observations: Vec<Observation>, unix_seconds: u64) -> Result<Committed, IndexError> {
         let _alone = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let position = self.position()?;
-        let before = Snapshot::open(&self.database.begin_read()?)?;
+        let before = self.view()?.tables;
         let retention = self.options.retention;
         self.write(|tables| {
             let committed = Commit { tables, before: &before, position, unix_seconds }.run(observations)?;
@@ -210,9 +247,12 @@ impl Index {
         CatchUp::new(self.view()?, since)
     }
 
-    /// Notes that the source is durable up to a generation.
+    /// Notes that the source is durable up to a generation; and that nothing of before is in doubt any more.
     pub fn set_durable(&self, generation: u64) -> Result<(), IndexError> {
-        self.write(|tables| tables.set_number("durable", generation))
+        self.write(|tables| {
+            tables.meta.remove(IN_DOUBT_SINCE.as_bytes())?;
+            tables.set_number("durable", generation)
+        })
     }
 
     /// Notes that the index has every entry of the source.
@@ -220,14 +260,21 @@ impl Index {
         self.write(|tables| tables.set_number("complete", 1))
     }
 
-    /// Notes that the index is in use, and by which run of the host. True when the last use was in another run, so that
-    /// what the source had not yet written to its disk may be lost.
-    pub fn begin_use(&self, boot: &[u8]) -> Result<bool, IndexError> {
+    /// Notes that the index is in use, and by which run of the host. When the last use was in another run and did not end in
+    /// order, what was told after the generation that is returned may be lost: the source had not yet written it to its disk.
+    /// That is said again at each start until [`Index::set_durable`], since this one may end before all was read again.
+    pub fn begin_use(&self, boot: &[u8]) -> Result<Option<u64>, IndexError> {
         self.write(|tables| {
             let is_other = tables.meta.get(b"boot".as_slice())?.is_none_or(|known| known.value() != boot || boot.is_empty());
+            let is_new_doubt = is_other && tables.number("clean")? != Some(1);
+            let new = if is_new_doubt { tables.number("durable")? } else { None };
+            let since = tables.number(IN_DOUBT_SINCE)?.into_iter().chain(new).min();
+            if let Some(since) = since {
+                tables.set_number(IN_DOUBT_SINCE, since)?;
+            }
             tables.meta.insert(b"boot".as_slice(), boot)?;
             tables.set_number("clean", 0)?;
-            Ok(is_other)
+            Ok(since)
         })
     }
 
@@ -237,40 +284,18 @@ impl Index {
     }
 }
 
-fn make_private(folder: &Path) -> Result<(), IndexError> {
-    let failed = |action| move |error| IndexError::Io { path: folder.to_owned(), action, error };
-    match DirBuilder::new().mode(0o700).create(folder) {
-        Ok(()) => return Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(failed("make")(error)),
-    }
-    let state = fs::symlink_metadata(folder).map_err(failed("read the state of"))?;
-    if !state.is_dir() {
-        return Err(failed("use")(std::io::Error::other("it is not a directory; it is reserved for treesync, move it away")));
-    }
-    if state.permissions().mode() & 0o077 != 0 {
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(failed("make private"))?;
-    }
-    Ok(())
-}
-
-/// Errors that say nothing about what is in the file.
-fn is_of_the_system(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
-    !matches!(error.kind(), InvalidData | UnexpectedEof)
-}
-
-/// Keeps the damaged file, one of them, for whoever wants to know why.
-fn set_aside(path: &Path) -> Result<(), IndexError> {
-    let aside = path.with_extension("damaged");
-    fs::rename(path, &aside).map_err(|error| IndexError::Io { path: path.to_owned(), action: "set aside", error })
+/// Keeps the damaged file, one of them, for whoever wants to know why. A crash leaves what calls for this to be done again.
+fn set_aside(folder: &Folder) -> Result<(), IndexError> {
+    folder.rename(INDEX_FILE, DAMAGED_FILE)?;
+    folder.sync()?;
+    folder.remove(REBUILD_FILE)
 }
 
 /// From the kernel, since two sources with one identity would corrupt each other's copies.
 fn random_id() -> Result<SourceId, IndexError> {
     let path = Path::new("/dev/urandom");
     let mut id = [0; 16];
-    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut id));
-    read.map_err(|error| IndexError::Io { path: path.to_owned(), action: "read", error })?;
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut id));
+    read.map_err(|error| IndexError::io(path, "read", error))?;
     Ok(SourceId(id))
 }

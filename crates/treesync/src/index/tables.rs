@@ -2,7 +2,7 @@
 
 use super::row::Cursor;
 use super::{IndexError, Row};
-use crate::model::TreePath;
+use crate::model::{Position, SourceId, TreePath};
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
 type Bytes = &'static [u8];
@@ -30,6 +30,8 @@ const META: Definition = TableDefinition::new("meta.1");
 pub(super) const ROOT: u64 = 1;
 /// A chain of parents longer than this is a cycle: a path has at most half of `PATH_MAX_BYTES` components.
 const DEPTH_MAX: usize = crate::model::PATH_MAX_BYTES / 2 + 1;
+
+const NO_SOURCE: IndexError = IndexError::Damaged("it does not say which source it is of");
 
 /// Where a row is: a directory by number, and a name in it. The root of the tree is the empty name in directory 0.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -230,6 +232,19 @@ impl<T: ReadableTable<Bytes, Bytes>> Tables<T> {
             found.push((key.value()[8..].to_vec(), Row::decode(value.value())?));
         }
         Ok(found)
+    }
+
+    pub fn required(&self, name: &str) -> Result<u64, IndexError> {
+        self.number(name)?.ok_or(NO_SOURCE)
+    }
+
+    /// Where the source was.
+    pub fn position(&self) -> Result<Position, IndexError> {
+        let source = {
+            let value = self.meta.get(b"source".as_slice())?.ok_or(NO_SOURCE)?;
+            SourceId(value.value().try_into().map_err(|_| NO_SOURCE)?)
+        };
+        Ok(Position { source, epoch: self.required("epoch")?, generation: self.required("generation")? })
     }
 
     pub fn number(&self, name: &str) -> Result<Option<u64>, IndexError> {

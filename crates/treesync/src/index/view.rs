@@ -2,86 +2,81 @@
 
 use super::catch_up::{PART_MAX_BYTES, length_of};
 use super::commit::large_of;
+use super::folder::Folder;
 use super::tables::{DirectoryRecord, Place, ROOT, Snapshot};
 use super::{At, Identity, IndexError, Observation, Row};
-use crate::model::{ManifestPart, Position, Put, SourceId, TreePath};
+use crate::model::{ManifestPart, Position, Put, TreePath};
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 /// A consistent look at the index. Cheap to make; not to be kept for long, since the file cannot reuse space meanwhile.
 pub struct View {
     pub(super) tables: Snapshot,
+    folder: Arc<Folder>,
 }
 
 impl View {
-    pub(super) fn new(tables: Snapshot) -> Self {
-        Self { tables }
+    pub(super) fn new(tables: Snapshot, folder: Arc<Folder>) -> Self {
+        Self { tables, folder }
     }
 
-    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, IndexError> {
-        self.tables.number(name)
-    }
-
-    fn required(&self, name: &str) -> Result<u64, IndexError> {
-        self.number(name)?.ok_or(IndexError::Damaged("it does not say which source it is of"))
+    /// Damage has the next start build the index again.
+    pub(super) fn noted<T>(&self, result: Result<T, IndexError>) -> Result<T, IndexError> {
+        self.folder.noted(result)
     }
 
     /// Where the source was.
     pub fn position(&self) -> Result<Position, IndexError> {
-        const MISSING: IndexError = IndexError::Damaged("it does not say which source it is of");
-        let source = {
-            let value = self.tables.meta.get(b"source".as_slice())?.ok_or(MISSING)?;
-            SourceId(value.value().try_into().map_err(|_| MISSING)?)
-        };
-        Ok(Position { source, epoch: self.required("epoch")?, generation: self.required("generation")? })
+        self.noted(self.tables.position())
     }
 
     /// The oldest generation from which the structural log is whole.
     pub fn floor(&self) -> Result<u64, IndexError> {
-        self.required("floor")
+        self.noted(self.tables.required("floor"))
     }
 
     /// Up to which generation the source itself is known to be durable.
     pub fn durable_generation(&self) -> Result<u64, IndexError> {
-        self.required("durable")
+        self.noted(self.tables.required("durable"))
     }
 
     /// Whether it ever had every entry of the source.
     pub fn is_complete(&self) -> Result<bool, IndexError> {
-        Ok(self.number("complete")? == Some(1))
+        Ok(self.noted(self.tables.number("complete"))? == Some(1))
     }
 
     /// How many entries the source has.
     pub fn entry_count(&self) -> Result<u64, IndexError> {
-        self.tables.row_count()
+        self.noted(self.tables.row_count())
     }
 
     /// How many structural changes are kept.
     pub fn structural_change_count(&self) -> Result<u64, IndexError> {
         use redb::ReadableTableMetadata;
-        Ok(self.tables.structure.len()?)
+        self.noted(self.tables.structure.len().map_err(IndexError::from))
     }
 
     /// What is known of a path.
     pub fn row(&self, path: &TreePath) -> Result<Option<Row>, IndexError> {
-        match self.tables.place_of(path)? {
-            Some(place) => self.tables.row(&place),
+        match self.noted(self.tables.place_of(path))? {
+            Some(place) => self.noted(self.tables.row(&place)),
             None => Ok(None),
         }
     }
 
     /// What is known of a place.
     pub fn row_at(&self, place: &Place) -> Result<Option<Row>, IndexError> {
-        self.tables.row(place)
+        self.noted(self.tables.row(place))
     }
 
     /// The directory with this identity, by number.
     pub fn directory_of(&self, identity: &Identity) -> Result<Option<u64>, IndexError> {
-        self.tables.directory_of(&identity.0)
+        self.noted(self.tables.directory_of(&identity.0))
     }
 
     /// The identity of a directory, by number.
     pub fn identity_of(&self, directory: u64) -> Result<Option<Identity>, IndexError> {
-        Ok(self.tables.directory(directory)?.map(|DirectoryRecord { identity, .. }| Identity(identity.into())))
+        Ok(self.noted(self.tables.directory(directory))?.map(|DirectoryRecord { identity, .. }| Identity(identity.into())))
     }
 
     /// The name of a directory, wherever the index has it.
@@ -90,25 +85,25 @@ impl View {
         if directory == ROOT {
             return Ok(Some(At { parent: None, name: Vec::new() }));
         }
-        let Some(record) = self.tables.directory(directory)? else { return Ok(None) };
+        let Some(record) = self.noted(self.tables.directory(directory))? else { return Ok(None) };
         let parent = self.identity_of(record.place.directory)?;
         Ok(parent.map(|parent| At { parent: Some(parent), name: record.place.name }))
     }
 
     /// The path of a directory, by number; none when it is not in the tree.
     pub fn path_of_directory(&self, directory: u64) -> Result<Option<TreePath>, IndexError> {
-        self.tables.path_of_directory(directory)
+        self.noted(self.tables.path_of_directory(directory))
     }
 
     /// The path of a place.
     pub fn path_of(&self, place: &Place) -> Result<Option<TreePath>, IndexError> {
-        self.tables.path_of(place)
+        self.noted(self.tables.path_of(place))
     }
 
     /// All names that a file is known by.
     pub fn names_of(&self, inode: u64) -> Result<Vec<At>, IndexError> {
         let mut names = Vec::new();
-        for place in self.tables.names_of(inode)? {
+        for place in self.noted(self.tables.names_of(inode))? {
             let parent = self.identity_of(place.directory)?;
             names.extend(parent.map(|parent| At { parent: Some(parent), name: place.name }));
         }
@@ -152,21 +147,22 @@ impl View {
                 None => return Ok(None),
             },
         };
-        self.tables.row(&place)
+        self.noted(self.tables.row(&place))
     }
 
     /// Up to `count` names in a directory after one, sorted by their bytes, with what is known of them.
     pub fn children(&self, directory: u64, after: Option<&[u8]>, count: usize) -> Result<Vec<(Vec<u8>, Row)>, IndexError> {
-        self.tables.children(directory, after, count)
+        self.noted(self.tables.children(directory, after, count))
     }
 
     /// Files whose bytes are newer than a generation.
     pub fn content_after(&self, generation: u64) -> Result<Vec<TreePath>, IndexError> {
         let mut paths = Vec::new();
-        for place in self.tables.places_after(generation)? {
-            let is_newer = self.tables.row(&place)?.is_some_and(|row| row.content_generation > generation && row.entry.file().is_some());
+        for place in self.noted(self.tables.places_after(generation))? {
+            let is_newer =
+                self.noted(self.tables.row(&place))?.is_some_and(|row| row.content_generation > generation && row.entry.file().is_some());
             if is_newer {
-                paths.extend(self.tables.path_of(&place)?);
+                paths.extend(self.noted(self.tables.path_of(&place))?);
             }
         }
         Ok(paths)
@@ -249,11 +245,11 @@ impl Manifest {
         }
         let (mut puts, mut length) = (Vec::new(), 0);
         while length < PART_MAX_BYTES {
-            let Some((path, place, row)) = self.walk.next(&self.view.tables)? else {
+            let Some((path, place, row)) = self.view.noted(self.walk.next(&self.view.tables))? else {
                 self.is_done = true;
                 break;
             };
-            let (_, data_bytes) = large_of(&self.view.tables, &place, &row)?;
+            let (_, data_bytes) = self.view.noted(large_of(&self.view.tables, &place, &row))?;
             let Row { entry, content_generation, .. } = row;
             let put = Put { path, entry, content_generation, inline: None, held_at: None, delta: None, data_bytes };
             length += length_of(&put);

@@ -7,11 +7,10 @@ use super::scan::{Scan, Step};
 use super::status::{Changed, Detection, Phase};
 use super::{DetectionWish, PublishError, PublishOptions};
 use crate::feed::{Dirty, Due, Feed, Writer};
-use crate::index::{At, Index, Observation, Opened};
+use crate::index::{At, Index, Observation};
 use crate::model::{Position, TreePath};
 use crate::tree::{Root, Stop};
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -89,13 +88,12 @@ fn unix_seconds() -> u64 {
 impl Engine {
     pub fn open(
         (root, stop): (Arc<Root>, Stop),
-        folder: &Path,
         options: PublishOptions,
         sender: &Sender<Message>,
         messages: Receiver<Message>,
     ) -> Result<Self, PublishError> {
         options.observer.before(EngineStep::OpenIndex);
-        let (index, opened) = Index::open(folder, &options.index)?;
+        let (index, opened) = Index::open(&root, &options.index)?;
         let wake = sender.clone();
         let wake = Box::new(move || {
             // Nobody listens any more: the engine has ended.
@@ -113,7 +111,8 @@ impl Engine {
         }
         options.observer.before(EngineStep::NoteUse);
         // A generation that was told may name bytes that the disk lost with the power.
-        let suspects = if index.begin_use(&boot())? && opened == Opened::Unclean { suspects(&index)? } else { Vec::new() };
+        let in_doubt_since = index.begin_use(&boot())?;
+        let suspects = in_doubt_since.map(|since| index.view()?.content_after(since)).transpose()?.unwrap_or_default();
         let shared = Arc::new(Shared::new(index, opened, (root.clone(), stop), &options, detection)?);
         let (comparison, next_comparison, met) = (None, Instant::now(), Met::default());
         let mut engine = Self { shared, root, options, feed, messages, comparison, next_comparison, met, lets_go: false };
@@ -419,12 +418,6 @@ fn send<T>(reply: &Reply<T>, result: Result<T, PublishError>) -> Result<(), Publ
 /// Names this run of the host; empty where the kernel does not say.
 fn boot() -> Vec<u8> {
     std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
-}
-
-/// Files whose bytes were told but may not be on the disk.
-fn suspects(index: &Index) -> Result<Vec<TreePath>, PublishError> {
-    let view = index.view()?;
-    Ok(view.content_after(view.durable_generation()?)?)
 }
 
 fn inline_bytes_of(observations: &[Observation]) -> u64 {

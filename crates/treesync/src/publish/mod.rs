@@ -24,11 +24,10 @@ pub use subscription::{Step, Subscription};
 
 use crate::feed::FeedOptions;
 use crate::index::{IndexError, IndexOptions};
-use crate::model::{Position, RESERVED_NAME, Rules, TreePath, Wanted};
+use crate::model::{Position, Rules, TreePath, Wanted};
 use crate::tree::{Root, Stop, TreeError};
 use engine::{Engine, Message};
 use ring::Shared;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -168,10 +167,9 @@ impl Publisher {
             return Err(PublishError::OtherFilesystem { path: path.to_owned(), found, wanted });
         }
         let root = (Arc::new(root.until(stop.clone())), stop);
-        let folder = path.join(std::ffi::OsStr::from_bytes(RESERVED_NAME));
         let (sender, receiver) = channel();
         let tells_within = options.tells_within;
-        let engine = Engine::open(root, &folder, options, &sender, receiver)?;
+        let engine = Engine::open(root, options, &sender, receiver)?;
         let shared = engine.shared();
         let thread = std::thread::Builder::new().name("treesync-publish".to_owned()).spawn(move || engine.run());
         let thread = thread.map_err(|error| PublishError::Ended(error.to_string()))?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use treesync::index::{At, Below, Found, Identity, Index, IndexOptions, Observation, Opened, Stamp};
 use treesync::model::{ContentHash, Entry, Kind, Mtime, Position};
+use treesync::tree::Root;
 
 /// Tells the test below that it is the process that is killed.
 const CHILD: &str = "TREESYNC_TEST_INDEX_FOLDER";
@@ -40,7 +41,7 @@ fn observations(generation: u64) -> Vec<Observation> {
 
 /// Commits until it is killed, and says each generation when it is durable.
 fn commit_for_ever(folder: &Path) -> ! {
-    let (index, _) = Index::open(folder, &IndexOptions::default()).unwrap();
+    let (index, _) = Index::open(&Root::open(folder).unwrap(), &IndexOptions::default()).unwrap();
     loop {
         let generation = index.position().unwrap().generation;
         index.commit(observations(generation + 1), 0).unwrap();
@@ -69,7 +70,7 @@ fn a_commit_that_returned_survives_a_kill_at_any_moment() {
         std::thread::sleep(std::time::Duration::from_micros(trial * 311 % 3000));
         child.kill().unwrap();
         child.wait().unwrap();
-        let (index, opened) = Index::open(folder.path(), &IndexOptions::default()).unwrap();
+        let (index, opened) = Index::open(&Root::open(folder.path()).unwrap(), &IndexOptions::default()).unwrap();
         let position = index.position().unwrap();
         assert!(matches!(opened, Opened::Unclean | Opened::New), "{opened:?}");
         assert!(position.generation >= said && position.generation > last, "said {said}, is {}", position.generation);

@@ -3,6 +3,7 @@
 use std::path::Path;
 use treesync::index::{At, Below, Found, Identity, Index, IndexOptions, Observation, Retention, Stamp};
 use treesync::model::{ContentHash, Entry, Kind, Mtime, Position};
+use treesync::tree::Root;
 
 const DAY_SECONDS: u64 = 24 * 3600;
 
@@ -23,7 +24,7 @@ fn seen(name: &str, is_there: bool) -> Observation {
 
 /// An index with a root, and a way to make and remove a file once a day.
 fn index(folder: &Path, retention: Retention) -> Index {
-    let (index, _) = Index::open(folder, &IndexOptions { retention, ..IndexOptions::default() }).unwrap();
+    let (index, _) = Index::open(&Root::open(folder).unwrap(), &IndexOptions { retention, ..IndexOptions::default() }).unwrap();
     let found = Found {
         entry: entry(Kind::Directory),
         stamp: Stamp::default(),

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use treesync::index::{Index, IndexOptions};
 use treesync::model::Position;
+use treesync::tree::Root;
 
 fn operation() -> impl Strategy<Value = Operation> {
     let (place, name) = (0..64_usize, any::<u8>());
@@ -42,7 +43,7 @@ impl History {
         // In memory: each of some thousand histories commits some ten times, and a disk would be asked to be durable.
         let folder = tempfile::tempdir_in("/dev/shm").unwrap();
         let options = IndexOptions { cache_bytes: 1024 * 1024, ..IndexOptions::default() };
-        let (index, _) = Index::open(folder.path(), &options).unwrap();
+        let (index, _) = Index::open(&Root::open(folder.path()).unwrap(), &options).unwrap();
         let live = CopyModel::default();
         Self { source: SourceModel::new(), index, past: vec![live.clone()], live, _folder: folder }
     }

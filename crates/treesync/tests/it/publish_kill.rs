@@ -141,7 +141,7 @@ fn victim(folder: &Path, step: u64) -> bool {
 
 /// The index, before anybody reads the source again, has every generation that was told.
 fn assert_nothing_told_is_lost(folder: &Path, context: &str) {
-    let (index, _) = Index::open(&folder.join("source/.treesync"), &IndexOptions::default()).unwrap();
+    let (index, _) = Index::open(&Root::open(&folder.join("source")).unwrap(), &IndexOptions::default()).unwrap();
     let position = index.position().unwrap();
     let told = fs::read_to_string(folder.join("told")).unwrap_or_default();
     let told = told

@@ -28,6 +28,23 @@ impl Observer for StopAt {
     }
 }
 
+/// Renames the hidden directory of a copy before the index is removed from it, and puts a link to another in its place.
+struct LinkInstead {
+    copy: PathBuf,
+    elsewhere: PathBuf,
+}
+
+impl Observer for LinkInstead {
+    fn before(&self, step: Step) -> std::io::Result<()> {
+        if step == Step::RemoveIndex {
+            let hidden = self.copy.join(".treesync");
+            fs::rename(&hidden, self.copy.join("renamed"))?;
+            std::os::unix::fs::symlink(&self.elsewhere, hidden)?;
+        }
+        Ok(())
+    }
+}
+
 /// Writes other bytes under the same size and time.
 fn falsify(path: &Path) {
     let size = fs::metadata(path).unwrap().len();
@@ -178,4 +195,19 @@ async fn a_source_that_is_followed_and_a_clone_of_another_source_are_left_alone(
     assert!(index_of(&clone.path()).exists() && index_of(&world.source.path()).exists());
     let copy = Copy::open(Root::open(&clone.path()).unwrap(), accepting()).unwrap();
     assert_eq!((copy.position(), copy.cloned_at().unwrap().source), (None, world.publisher.position().source));
+}
+
+#[tokio::test]
+async fn a_link_in_place_of_the_hidden_directory_is_not_followed_when_the_index_is_removed() {
+    let Some(world) = World::new("a_link_in_place_of_the_hidden_directory").await else { return };
+    let clone = world.source.snapshot();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let files = ["index", "index.damaged", "origin.new", "origin.json"].map(|name| elsewhere.path().join(name));
+    for path in &files {
+        fs::write(path, "of somebody else").unwrap();
+    }
+    let observer = Arc::new(LinkInstead { copy: clone.path(), elsewhere: elsewhere.path().to_owned() });
+    let told = world.sync(clone.path(), CopyOptions { observer, ..accepting() }).await.expect_err("it is no directory");
+    assert!(told.contains("move it away"), "{told}");
+    assert!(files.iter().all(|path| path.exists()));
 }

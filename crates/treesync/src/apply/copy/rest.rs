@@ -6,9 +6,6 @@
 use super::{Copy, CopyError, Intent, MarkerState, Problem, Step};
 use crate::apply::hidden::intent::Operation;
 use crate::apply::hidden::marker;
-use crate::model::RESERVED_NAME;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 
 /// Names that one apply removes from the trash at most, so that the removal of a large tree does not delay what follows.
 /// About a tenth of a second on ext4 and XFS.
@@ -35,8 +32,7 @@ impl Copy {
     /// under way: after a repair.
     pub fn throw_out_strangers(&mut self) -> Result<(), CopyError> {
         self.has_trash = true;
-        let folder = self.root.path().join(OsStr::from_bytes(RESERVED_NAME));
-        let result = self.home.throw_out_strangers(&folder, marker::is_a_file(&self.root));
+        let result = self.home.throw_out_strangers(&self.root, marker::is_a_file(&self.root));
         result.map_err(|problem| self.failed(problem))
     }
 

@@ -5,10 +5,8 @@ use super::marker::{Marker, MarkerState};
 use super::{Home, MOST_BYTES};
 use crate::apply::error::Problem;
 use crate::index::{remains, remove_remains};
-use crate::model::{Position, RESERVED_NAME};
+use crate::model::Position;
 use crate::tree::Root;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 const NOTE: &str = "clone";
 
@@ -24,7 +22,7 @@ pub(in crate::apply) struct RawClone {
 impl RawClone {
     /// Looks for what a source left. Changes nothing.
     pub(in crate::apply) fn find(root: &Root, home: &Home, marker: Option<Marker>) -> Result<Option<Self>, Problem> {
-        let left = remains(&folder(root)).map_err(index_problem)?;
+        let left = remains(root).map_err(index_problem)?;
         let noted = home.read(NOTE, MOST_BYTES)?.and_then(|bytes| Marker::decode(&bytes).ok()).map(|note| note.position);
         Ok(match (noted, left) {
             (Some(sure), left) => Some(Self { sure, has_index: left.is_some() }),
@@ -43,17 +41,13 @@ impl RawClone {
 
     /// Removes the index of the source.
     pub(in crate::apply) fn remove_index(root: &Root) -> Result<(), Problem> {
-        remove_remains(&folder(root)).map_err(index_problem)
+        remove_remains(root).map_err(index_problem)
     }
 
     /// The copy is like any other from now on.
     pub(in crate::apply) fn forget(home: &Home) -> Result<(), Problem> {
         home.remove(NOTE)
     }
-}
-
-fn folder(root: &Root) -> PathBuf {
-    root.path().join(std::ffi::OsStr::from_bytes(RESERVED_NAME))
 }
 
 fn index_problem(error: crate::index::IndexError) -> Problem {
