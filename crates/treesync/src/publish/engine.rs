@@ -1,13 +1,13 @@
 //! The thread that reads the source and commits: what is due from the feed, comparisons, and requests, one after another.
 
+use super::compare::Comparison;
 use super::observer::EngineStep;
-use super::reader::{Met, Reader};
+use super::reader::Met;
 use super::ring::{Shared, length_of};
-use super::scan::{Scan, Step};
 use super::status::{Changed, Detection, Phase};
 use super::{DetectionWish, PublishError, PublishOptions};
 use crate::feed::{Dirty, Due, Feed, Writer};
-use crate::index::{At, Index, Observation, Opened};
+use crate::index::{Index, Observation, Opened};
 use crate::model::{Position, TreePath};
 use crate::tree::{Root, Stop};
 use std::collections::BTreeSet;
@@ -20,8 +20,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub(super) const COMMIT_OBSERVATIONS: usize = 4096;
 /// Bytes of small files that one commit carries.
 pub(super) const INLINE_MAX_TOTAL_BYTES: u64 = 8 * 1024 * 1024;
-/// Names that a comparison looks at before it looks whether something else is to be done.
-const SLICE_NAMES: u32 = 2048;
 /// How long the engine sleeps when nothing is due.
 const IDLE: Duration = Duration::from_hours(1);
 /// After an error of the source, before it is tried again.
@@ -59,27 +57,18 @@ pub(super) enum Message {
     Stop,
 }
 
-/// A comparison of the whole source.
-struct Comparison {
-    scan: Scan,
-    observations: Vec<Observation>,
-    /// It checks the feed, slowly, instead of standing in for it.
-    is_audit: bool,
-    next_slice: Instant,
-}
-
 pub(super) struct Engine {
     pub(super) shared: Arc<Shared>,
     pub(super) root: Arc<Root>,
     pub(super) options: PublishOptions,
     pub(super) feed: Option<Feed>,
     messages: Receiver<Message>,
-    comparison: Option<Comparison>,
+    pub(super) comparison: Option<Comparison>,
     /// When the next whole comparison is due.
-    next_comparison: Instant,
-    met: Met,
+    pub(super) next_comparison: Instant,
+    pub(super) met: Met,
     /// What is done now is the last, and ends with a sync.
-    lets_go: bool,
+    pub(super) lets_go: bool,
 }
 
 fn unix_seconds() -> u64 {
@@ -193,18 +182,6 @@ impl Engine {
         feed.into_iter().chain(comparison).chain(stills).min().unwrap_or(IDLE).min(IDLE)
     }
 
-    fn compares_again(&self) -> bool {
-        self.feed.is_none() || !self.options.audit_interval.is_zero()
-    }
-
-    fn is_comparison_due(&mut self) -> bool {
-        let now = Instant::now();
-        if self.comparison.is_none() && self.compares_again() && self.next_comparison <= now {
-            self.begin_comparison(self.feed.is_some());
-        }
-        self.comparison.as_ref().is_some_and(|comparison| comparison.next_slice <= now)
-    }
-
     fn answer(&mut self, message: Message) -> Result<(), PublishError> {
         match message {
             Message::Woken | Message::LetGo { .. } | Message::Stop => return Ok(()),
@@ -245,77 +222,6 @@ impl Engine {
         self.take_in(due)
     }
 
-    fn begin_comparison(&mut self, is_audit: bool) {
-        let root = TreePath::root();
-        let comparison = Comparison { scan: Scan::below(root), observations: Vec::new(), is_audit, next_slice: Instant::now() };
-        self.comparison = Some(comparison);
-        if !is_audit {
-            self.shared.update(|status| status.phase = Phase::Scanning);
-        }
-    }
-
-    /// Goes on with a comparison for a moment.
-    fn compare_slice(&mut self) -> Result<(), PublishError> {
-        let Some(mut comparison) = self.comparison.take() else { return Ok(()) };
-        self.options.observer.before(EngineStep::Compare);
-        if comparison.scan.compared == 0 {
-            // The root itself.
-            self.take_in_names(BTreeSet::from([At { parent: None, name: Vec::new() }]))?;
-        }
-        let budget = if comparison.is_audit { (self.options.audit_names_per_second / 10).max(1) } else { SLICE_NAMES };
-        let (shared, root) = (self.shared.clone(), self.root.clone());
-        let view = shared.index()?.view()?;
-        // Before the first comparison is done nobody gets a batch, so that no bytes need to travel with one.
-        let inline_bytes =
-            if shared.state().is_complete { INLINE_MAX_TOTAL_BYTES.saturating_sub(inline_bytes_of(&comparison.observations)) } else { 0 };
-        let mut reader = Reader::new(&root, &shared, self.feed.as_ref(), inline_bytes);
-        let mut step = Step::More;
-        for _ in 0..budget {
-            step = comparison.scan.step(&mut reader, &view, &mut comparison.observations)?;
-            if step != Step::More || comparison.observations.len() >= COMMIT_OBSERVATIONS {
-                break;
-            }
-        }
-        let met = std::mem::take(&mut reader.met);
-        drop((reader, view));
-        self.note_met(met);
-        self.add_hot(std::mem::take(&mut comparison.scan.hot));
-        if step != Step::More || comparison.observations.len() >= COMMIT_OBSERVATIONS || comparison.is_audit {
-            let observations = std::mem::take(&mut comparison.observations);
-            let changed = self.commit(observations)?;
-            if comparison.is_audit && changed > 0 {
-                tracing::warn!(changed, "the check of the feed found changes that nobody had told");
-                self.shared.update(|status| status.drift_of_feed += changed);
-            }
-        }
-        if step == Step::Done {
-            return self.end_comparison(comparison.is_audit);
-        }
-        let pause = if comparison.is_audit { Duration::from_millis(100) } else { Duration::ZERO };
-        comparison.next_slice = Instant::now() + pause;
-        self.comparison = Some(comparison);
-        Ok(())
-    }
-
-    fn end_comparison(&mut self, is_audit: bool) -> Result<(), PublishError> {
-        let pause = if self.feed.is_some() { self.options.audit_interval } else { self.options.poll_interval };
-        self.next_comparison = Instant::now() + pause;
-        let view = self.shared.index()?.view()?;
-        let (entries, floor) = (view.entry_count()?, view.floor()?);
-        let met = std::mem::take(&mut self.met);
-        self.shared.update(|status| {
-            (status.entries, status.floor) = (entries, floor);
-            (status.skipped, status.unreadable) = (met.skipped, met.unreadable);
-        });
-        if is_audit {
-            return Ok(());
-        }
-        self.options.observer.before(EngineStep::MarkComplete);
-        self.shared.complete()?;
-        // Else the one sync that is waited for would come after another that is not.
-        if self.lets_go { Ok(()) } else { self.make_durable() }
-    }
-
     pub(super) fn note_met(&mut self, met: Met) {
         if met.unreadable + met.hot > 0 {
             let (hot, error) = (met.hot, met.last_error.clone());
@@ -328,7 +234,7 @@ impl Engine {
     }
 
     /// Reads and commits what is due.
-    fn take_in(&mut self, due: Due) -> Result<(), PublishError> {
+    pub(super) fn take_in(&mut self, due: Due) -> Result<(), PublishError> {
         if due.is_everything {
             self.shared.update(|status| status.overflows += 1);
             self.begin_comparison(false);
@@ -336,6 +242,8 @@ impl Engine {
         if due.dirty.is_empty() {
             return Ok(());
         }
+        // First, also since what a comparison found may be what tells where the names are.
+        self.commit_compared()?;
         let view = self.shared.index()?.view()?;
         let mut names = BTreeSet::new();
         for dirty in due.dirty {
@@ -425,9 +333,4 @@ fn boot() -> Vec<u8> {
 fn suspects(index: &Index) -> Result<Vec<TreePath>, PublishError> {
     let view = index.view()?;
     Ok(view.content_after(view.durable_generation()?)?)
-}
-
-fn inline_bytes_of(observations: &[Observation]) -> u64 {
-    let inline = observations.iter().filter_map(|observation| observation.found.as_ref()?.inline.as_ref());
-    inline.map(|bytes| bytes.len() as u64).sum()
 }

@@ -16,11 +16,12 @@ const NAMES_FOR_TWO: usize = 32;
 impl Engine {
     /// Reads names, and all below directories that the index does not know, and commits.
     pub(super) fn take_in_names(&mut self, names: BTreeSet<At>) -> Result<(), PublishError> {
+        self.commit_compared()?;
         self.options.observer.before(EngineStep::Read);
         let (shared, root) = (self.shared.clone(), self.root.clone());
         let view = shared.index()?.view()?;
         let reader = |inline_bytes| Reader::new(&root, &shared, self.feed.as_ref(), inline_bytes);
-        let (gathered, met) = gather_all(&reader, &view, names)?;
+        let (gathered, met) = gather_all(&reader, &view, names, self.is_comparing())?;
         self.note_met(met);
         self.add_hot(gathered.hot);
         let mut observations = gathered.observations;
@@ -54,6 +55,7 @@ impl Engine {
         loop {
             let view = shared.index()?.view()?;
             let mut reader = Reader::new(&root, &shared, self.feed.as_ref(), inline_bytes);
+            scan.resume(&mut reader)?;
             let step = loop {
                 let step = scan.step(&mut reader, &view, &mut observations)?;
                 if step != Step::More || observations.len() >= COMMIT_OBSERVATIONS {
@@ -134,10 +136,15 @@ impl Gathered {
 }
 
 /// Reads names, many of them on two threads: the copies wait for it, and are idle.
-fn gather_all<'a>(reader: &(impl Fn(u64) -> Reader<'a> + Sync), view: &View, names: BTreeSet<At>) -> Result<(Gathered, Met), PublishError> {
+fn gather_all<'a>(
+    reader: &(impl Fn(u64) -> Reader<'a> + Sync),
+    view: &View,
+    names: BTreeSet<At>,
+    is_comparing: bool,
+) -> Result<(Gathered, Met), PublishError> {
     let gather = |names: Vec<At>, inline_bytes| {
         let mut reader = reader(inline_bytes);
-        let gathered = gather(&mut reader, view, names)?;
+        let gathered = gather(&mut reader, view, names, is_comparing)?;
         Ok((gathered, reader.met))
     };
     let mut names: Vec<At> = names.into_iter().collect();
@@ -156,8 +163,10 @@ fn gather_all<'a>(reader: &(impl Fn(u64) -> Reader<'a> + Sync), view: &View, nam
     Ok((all, met))
 }
 
-/// Reads names in the order of their paths, so that a directory is seen before what is in it.
-fn gather(reader: &mut Reader, view: &View, names: Vec<At>) -> Result<Gathered, PublishError> {
+/// Reads names in the order of their paths, so that a directory is seen before what is in it. While a comparison runs, all
+/// below directories that moved is compared as well: they may have moved to where it was already.
+fn gather(reader: &mut Reader, view: &View, names: Vec<At>, is_comparing: bool) -> Result<Gathered, PublishError> {
+    let looks_below = is_comparing || reader.has_exclusions();
     let mut paths = BTreeMap::new();
     for at in names {
         // Gone, or outside: then a directory above it is to be looked at as well, or it is none of ours.
@@ -181,11 +190,11 @@ fn gather(reader: &mut Reader, view: &View, names: Vec<At>) -> Result<Gathered, 
         if let Some(found) = &mut observation.found
             && let Some(identity) = &found.identity
         {
-            let is_known = view.directory_of(identity)?.is_some();
-            let has_moved = row.as_ref().is_none_or(|row| row.directory == 0);
-            if !is_known || (has_moved && reader.has_exclusions()) {
+            let known = view.directory_of(identity)?;
+            let has_moved = row.as_ref().is_none_or(|row| known != Some(row.directory));
+            if known.is_none() || (has_moved && looks_below) {
                 found.below = Below::Compared;
-                gathered.takes_over |= !is_known && row.is_some_and(|row| row.directory != 0);
+                gathered.takes_over |= known.is_none() && row.is_some_and(|row| row.directory != 0);
                 gathered.unknown.push(path);
             }
         }

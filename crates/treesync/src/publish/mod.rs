@@ -2,6 +2,7 @@
 //! lack. One thread (`engine`) reads the source and commits to the index; everything else only looks.
 
 mod ahead;
+mod compare;
 mod content;
 mod engine;
 mod intake;

@@ -67,6 +67,24 @@ impl Scan {
         Self { entering: Some(path), levels: Vec::new(), missing: Vec::new(), compared: 0, hot: Vec::new() }
     }
 
+    /// Goes on with another reader. Directories that it was in and that are elsewhere by now are left: what stands at their
+    /// paths is not theirs. Whoever hears that they moved has them compared.
+    pub fn resume(&mut self, reader: &mut Reader) -> Result<(), PublishError> {
+        for (depth, level) in self.levels.iter().enumerate() {
+            // One that cannot be opened any more stays: each name in it is noted as such.
+            let is_other = match reader.identity(&level.path) {
+                Ok(opened) => opened.is_none_or(|(identity, _)| identity != level.identity),
+                Err(PublishError::Tree(_)) => false,
+                Err(error) => return Err(error),
+            };
+            if is_other && depth > 0 {
+                self.levels.truncate(depth);
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Looks at one name more, or enters or leaves a directory.
     pub fn step(&mut self, reader: &mut Reader, view: &View, out: &mut Vec<Observation>) -> Result<Step, PublishError> {
         if let Some(path) = self.entering.take() {
@@ -171,7 +189,8 @@ impl Scan {
             self.entering = Some(path);
             found.below = Below::Compared;
             let known = found.identity.as_ref().map(|identity| view.directory_of(identity)).transpose()?.flatten();
-            if known.is_none() && row.is_some_and(|row| row.directory != 0) {
+            // As it is in the index now: the row at hand may be from before the last commits.
+            if known.is_none() && view.row_of(&observation.at)?.is_some_and(|row| row.directory != 0) {
                 // It takes the place, and the rows, of another directory.
                 step = Step::Commit;
             }

@@ -21,6 +21,7 @@ mod measured;
 mod oracle;
 mod processes;
 mod program;
+mod publish_compare;
 mod publish_follow;
 mod publish_kill;
 mod publish_operations;
