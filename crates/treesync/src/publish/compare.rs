@@ -3,7 +3,7 @@
 use super::PublishError;
 use super::engine::{COMMIT_OBSERVATIONS, Engine, INLINE_MAX_TOTAL_BYTES};
 use super::observer::EngineStep;
-use super::reader::Reader;
+use super::reader::{Met, Reader};
 use super::scan::{Scan, Step};
 use super::status::Phase;
 use crate::feed::Feed;
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Names that a comparison looks at before it looks whether something else is to be done.
 const SLICE_NAMES: u32 = 2048;
+/// After an error of the source, before it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A comparison of the whole source.
 pub(super) struct Comparison {
@@ -25,12 +27,13 @@ pub(super) struct Comparison {
     pub next_slice: Instant,
     /// All is compared.
     is_done: bool,
+    met: Met,
 }
 
 impl Comparison {
     fn new(is_audit: bool) -> Self {
         let scan = Scan::below(TreePath::root());
-        Self { scan, observations: Vec::new(), is_audit, next_slice: Instant::now(), is_done: false }
+        Self { scan, observations: Vec::new(), is_audit, next_slice: Instant::now(), is_done: false, met: Met::default() }
     }
 }
 
@@ -66,8 +69,24 @@ impl Engine {
         self.commit(gathered.unwrap_or_default()).map(|_| ())
     }
 
-    /// Goes on with a comparison for a moment.
+    /// After what could not be read of the source or at all: whatever that was is found by a comparison, a moment later.
+    pub(super) fn or_compare_anew(&mut self, result: Result<(), PublishError>) -> Result<(), PublishError> {
+        if let Err(PublishError::Tree(_)) = &result {
+            self.begin_comparison(false);
+            if let Some(comparison) = &mut self.comparison {
+                comparison.next_slice = Instant::now() + RETRY;
+            }
+        }
+        result
+    }
+
+    /// Goes on with a comparison for a moment. One that cannot go on begins anew.
     pub(super) fn compare_slice(&mut self) -> Result<(), PublishError> {
+        let compared = self.compare_names();
+        self.or_compare_anew(compared)
+    }
+
+    fn compare_names(&mut self) -> Result<(), PublishError> {
         let Some(mut comparison) = self.comparison.take() else { return Ok(()) };
         self.options.observer.before(EngineStep::Compare);
         if comparison.scan.compared == 0 {
@@ -109,7 +128,8 @@ impl Engine {
         }
         let met = std::mem::take(&mut reader.met);
         drop((reader, view));
-        self.note_met(met);
+        self.note_met(&met);
+        comparison.met.add(met);
         self.add_hot(std::mem::take(&mut comparison.scan.hot));
         Ok(step)
     }
@@ -123,17 +143,16 @@ impl Engine {
             self.take_in(due)?;
         }
         match self.comparison.take_if(|comparison| comparison.is_done) {
-            Some(_) => self.end_comparison(is_audit),
+            Some(comparison) => self.end_comparison(is_audit, &comparison.met),
             None => Ok(()),
         }
     }
 
-    fn end_comparison(&mut self, is_audit: bool) -> Result<(), PublishError> {
+    fn end_comparison(&mut self, is_audit: bool, met: &Met) -> Result<(), PublishError> {
         let pause = if self.feed.is_some() { self.options.audit_interval } else { self.options.poll_interval };
         self.next_comparison = Instant::now() + pause;
         let view = self.shared.index()?.view()?;
         let (entries, floor) = (view.entry_count()?, view.floor()?);
-        let met = std::mem::take(&mut self.met);
         self.shared.update(|status| {
             (status.entries, status.floor) = (entries, floor);
             (status.skipped, status.unreadable) = (met.skipped, met.unreadable);

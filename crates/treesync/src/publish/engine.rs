@@ -22,8 +22,6 @@ pub(super) const COMMIT_OBSERVATIONS: usize = 4096;
 pub(super) const INLINE_MAX_TOTAL_BYTES: u64 = 8 * 1024 * 1024;
 /// How long the engine sleeps when nothing is due.
 const IDLE: Duration = Duration::from_hours(1);
-/// After an error of the source, before it is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) type Reply<T> = Sender<Result<T, PublishError>>;
 
@@ -66,7 +64,6 @@ pub(super) struct Engine {
     pub(super) comparison: Option<Comparison>,
     /// When the next whole comparison is due.
     pub(super) next_comparison: Instant,
-    pub(super) met: Met,
     /// What is done now is the last, and ends with a sync.
     pub(super) lets_go: bool,
 }
@@ -104,8 +101,8 @@ impl Engine {
         // A generation that was told may name bytes that the disk lost with the power.
         let suspects = if index.begin_use(&boot())? && opened == Opened::Unclean { suspects(&index)? } else { Vec::new() };
         let shared = Arc::new(Shared::new(index, opened, (root.clone(), stop), &options, detection)?);
-        let (comparison, next_comparison, met) = (None, Instant::now(), Met::default());
-        let mut engine = Self { shared, root, options, feed, messages, comparison, next_comparison, met, lets_go: false };
+        let (comparison, next_comparison) = (None, Instant::now());
+        let mut engine = Self { shared, root, options, feed, messages, comparison, next_comparison, lets_go: false };
         engine.begin_comparison(false);
         engine.read_anew(&suspects)?;
         Ok(engine)
@@ -159,10 +156,6 @@ impl Engine {
                 self.shared.check()?;
                 tracing::warn!(%error, "the source cannot be read; it is compared again");
                 self.shared.update(|status| status.last_error = Some(error.to_string()));
-                self.begin_comparison(false);
-                if let Some(comparison) = &mut self.comparison {
-                    comparison.next_slice = Instant::now() + RETRY;
-                }
                 Ok(())
             }
             result => result,
@@ -222,7 +215,7 @@ impl Engine {
         self.take_in(due)
     }
 
-    pub(super) fn note_met(&mut self, met: Met) {
+    pub(super) fn note_met(&self, met: &Met) {
         if met.unreadable + met.hot > 0 {
             let (hot, error) = (met.hot, met.last_error.clone());
             self.shared.update(|status| {
@@ -230,11 +223,15 @@ impl Engine {
                 status.last_error = error.or(status.last_error.take());
             });
         }
-        self.met.add(met);
     }
 
-    /// Reads and commits what is due.
+    /// Reads and commits what is due. What cannot be is found by another comparison.
     pub(super) fn take_in(&mut self, due: Due) -> Result<(), PublishError> {
+        let taken = self.take_in_due(due);
+        self.or_compare_anew(taken)
+    }
+
+    fn take_in_due(&mut self, due: Due) -> Result<(), PublishError> {
         if due.is_everything {
             self.shared.update(|status| status.overflows += 1);
             self.begin_comparison(false);

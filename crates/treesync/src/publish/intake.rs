@@ -22,7 +22,7 @@ impl Engine {
         let view = shared.index()?.view()?;
         let reader = |inline_bytes| Reader::new(&root, &shared, self.feed.as_ref(), inline_bytes);
         let (gathered, met) = gather_all(&reader, &view, names, self.is_comparing())?;
-        self.note_met(met);
+        self.note_met(&met);
         self.add_hot(gathered.hot);
         let mut observations = gathered.observations;
         if gathered.takes_over {
@@ -64,7 +64,7 @@ impl Engine {
             };
             let met = std::mem::take(&mut reader.met);
             drop((reader, view));
-            self.note_met(met);
+            self.note_met(&met);
             self.add_hot(std::mem::take(&mut scan.hot));
             if step == Step::Done {
                 return Ok(observations);
@@ -86,7 +86,12 @@ impl Engine {
                 return Ok(observations);
             }
             for at in names {
-                let Some(path) = reader.path_of(&at, &view)? else { continue };
+                let path = match reader.path_of(&at, &view) {
+                    Ok(path) => path,
+                    Err(PublishError::Tree(error)) => reader.pass_by(&error).map(|()| None)?,
+                    Err(error) => return Err(error),
+                };
+                let Some(path) = path else { continue };
                 match reader.read(&path)? {
                     Seen::Absent => observations.push(Observation { at, found: None, is_forced: false }),
                     Seen::Found(found) if found.identity.is_none() => {
@@ -167,14 +172,19 @@ fn gather_all<'a>(
 /// below directories that moved is compared as well: they may have moved to where it was already.
 fn gather(reader: &mut Reader, view: &View, names: Vec<At>, is_comparing: bool) -> Result<Gathered, PublishError> {
     let looks_below = is_comparing || reader.has_exclusions();
-    let mut paths = BTreeMap::new();
+    let (mut paths, mut gathered) = (BTreeMap::new(), Gathered::default());
     for at in names {
-        // Gone, or outside: then a directory above it is to be looked at as well, or it is none of ours.
-        if let Some(path) = reader.path_of(&at, view)? {
-            paths.insert(path, at);
+        match reader.path_of(&at, view) {
+            Ok(Some(path)) => drop(paths.insert(path, at)),
+            // Gone, or outside: then a directory above it is to be looked at as well, or it is none of ours.
+            Ok(None) => {}
+            Err(PublishError::Tree(error)) => {
+                reader.pass_by(&error)?;
+                gathered.hot.push(at);
+            }
+            Err(error) => return Err(error),
         }
     }
-    let mut gathered = Gathered::default();
     for (path, at) in paths {
         let row = view.row_of(&at)?;
         let found = match reader.read(&path)? {

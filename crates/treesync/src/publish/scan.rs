@@ -4,7 +4,7 @@ use super::PublishError;
 use super::reader::{Reader, Seen};
 use crate::index::{At, Below, Identity, Observation, Row, View};
 use crate::model::TreePath;
-use crate::tree::{NodeKind, Stat};
+use crate::tree::{NodeKind, Stat, TreeError};
 use std::collections::VecDeque;
 
 /// Rows that are looked at together.
@@ -30,7 +30,7 @@ pub(super) struct Scan {
     missing: Vec<(TreePath, At)>,
     /// Names compared so far.
     pub compared: u64,
-    /// Files that changed in every try. To be read later.
+    /// Files that changed in every try, or could not be read. To be read later.
     pub hot: Vec<At>,
 }
 
@@ -114,10 +114,7 @@ impl Scan {
     fn enter(&mut self, path: TreePath, reader: &mut Reader, view: &View) -> Result<(), PublishError> {
         let is_root = path.is_root();
         match self.enter_readable(path, reader, view) {
-            Err(PublishError::Tree(error)) if !is_root => {
-                reader.note_error(&error);
-                Ok(())
-            }
+            Err(PublishError::Tree(error)) if !is_root => reader.pass_by(&error),
             entered => entered,
         }
     }
@@ -148,7 +145,16 @@ impl Scan {
         let Ok(path) = level.path.join(&name) else { return Ok(Step::More) };
         let parent = level.identity.clone();
         let travels = is_there && reader.rules().travels(&path);
-        let stat = if travels { reader.lookup().stat(&path)? } else { None };
+        let stat = match travels.then(|| reader.lookup().stat(&path)).transpose() {
+            Ok(stat) => stat.flatten(),
+            // Not what the index has: that is seen where it is read.
+            Err(TreeError::NotBelow { .. }) => None,
+            Err(error) => {
+                reader.pass_by(&error)?;
+                self.hot.push(At { parent: Some(parent), name });
+                return Ok(Step::More);
+            }
+        };
         let Some(stat) = stat.filter(|stat| stat.kind.travels()) else {
             if row.as_ref().is_some_and(|row| row.directory != 0) {
                 self.missing.push((path, At { parent: Some(parent), name }));

@@ -25,6 +25,7 @@ mod publish_compare;
 mod publish_follow;
 mod publish_kill;
 mod publish_operations;
+mod publish_unreadable;
 mod raw_clone;
 mod real_trees;
 mod reconcile;
