@@ -4,6 +4,7 @@ use super::PublishError;
 use super::engine::{COMMIT_OBSERVATIONS, Engine, INLINE_MAX_TOTAL_BYTES};
 use super::observer::EngineStep;
 use super::reader::{Met, Reader};
+use super::room::FIRST_PAUSE;
 use super::scan::{Scan, Step};
 use super::status::Phase;
 use crate::feed::Feed;
@@ -162,6 +163,7 @@ impl Engine {
         }
         self.options.observer.before(EngineStep::MarkComplete);
         self.shared.complete()?;
+        self.room_pause = FIRST_PAUSE;
         // Else the one sync that is waited for would come after another that is not.
         if self.lets_go { Ok(()) } else { self.make_durable() }
     }

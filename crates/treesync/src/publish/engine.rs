@@ -4,6 +4,7 @@ use super::compare::Comparison;
 use super::observer::EngineStep;
 use super::reader::Met;
 use super::ring::{Shared, length_of};
+use super::room::{FIRST_PAUSE, NoRoom};
 use super::status::{Changed, Detection, Phase};
 use super::{DetectionWish, PublishError, PublishOptions};
 use crate::feed::{Dirty, Due, Feed, Writer};
@@ -60,12 +61,16 @@ pub(super) struct Engine {
     pub(super) root: Arc<Root>,
     pub(super) options: PublishOptions,
     pub(super) feed: Option<Feed>,
-    messages: Receiver<Message>,
+    pub(super) messages: Receiver<Message>,
     pub(super) comparison: Option<Comparison>,
     /// When the next whole comparison is due.
     pub(super) next_comparison: Instant,
     /// What is done now is the last, and ends with a sync.
     pub(super) lets_go: bool,
+    /// It was told to end: nothing is waited for any more.
+    is_ending: bool,
+    /// How long the next full disk is waited for.
+    pub(super) room_pause: Duration,
 }
 
 fn unix_seconds() -> u64 {
@@ -102,7 +107,8 @@ impl Engine {
         let suspects = if index.begin_use(&boot())? && opened == Opened::Unclean { suspects(&index)? } else { Vec::new() };
         let shared = Arc::new(Shared::new(index, opened, (root.clone(), stop), &options, detection)?);
         let (comparison, next_comparison) = (None, Instant::now());
-        let mut engine = Self { shared, root, options, feed, messages, comparison, next_comparison, lets_go: false };
+        let (lets_go, is_ending, room_pause) = (false, false, FIRST_PAUSE);
+        let mut engine = Self { shared, root, options, feed, messages, comparison, next_comparison, lets_go, is_ending, room_pause };
         engine.begin_comparison(false);
         engine.read_anew(&suspects)?;
         Ok(engine)
@@ -115,24 +121,49 @@ impl Engine {
     /// Until it is stopped. A panic ends the publisher, not the process: the index is as of the last commit.
     pub fn run(mut self) {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.follow()));
-        let reason = match result {
-            Ok(Ok(())) => "it was stopped".to_owned(),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "a defect of treesync; the log has the place".to_owned(),
+        let (is_stopped, reason) = match result {
+            Ok(Ok(())) => (true, "it was stopped".to_owned()),
+            Ok(Err(error)) => (self.is_ending, error.to_string()),
+            Err(_) => (false, "a defect of treesync; the log has the place".to_owned()),
         };
-        tracing::info!(source = %self.root.path().display(), %reason, "the publisher ends");
+        let source = self.root.path().display();
+        if is_stopped {
+            tracing::info!(%source, %reason, "the publisher ends");
+        } else {
+            tracing::error!(%source, %reason, "the publisher ends");
+        }
         let shared = self.shared.clone();
         // Who waits for the end counts on all being closed.
         drop(self);
         shared.end(reason);
     }
 
+    /// A full disk is waited for.
     fn follow(&mut self) -> Result<(), PublishError> {
+        let path = self.root.path().to_owned();
+        loop {
+            match self.follow_while_there_is_room().map_err(|error| error.of_source(&path)) {
+                Err(PublishError::NoRoom { error, .. }) if !self.is_ending => {
+                    if !self.wait_for_room(&NoRoom { path: &path, error: &error })? {
+                        return Ok(());
+                    }
+                }
+                followed => return followed,
+            }
+        }
+    }
+
+    fn follow_while_there_is_room(&mut self) -> Result<(), PublishError> {
         loop {
             match self.messages.recv_timeout(self.until_next()) {
-                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return self.close(),
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    self.is_ending = true;
+                    return self.close();
+                }
                 Ok(Message::LetGo { reply }) => {
-                    send(&reply, self.let_go())?;
+                    self.is_ending = true;
+                    let last = self.let_go();
+                    self.send(&reply, last)?;
                     // Those who follow are told what came last meanwhile; nobody is answered any more.
                     while !matches!(self.messages.recv(), Ok(Message::Stop) | Err(_)) {}
                     return Ok(());
@@ -177,17 +208,42 @@ impl Engine {
 
     fn answer(&mut self, message: Message) -> Result<(), PublishError> {
         match message {
-            Message::Woken | Message::LetGo { .. } | Message::Stop => return Ok(()),
-            Message::Push { path, is_dry_run, reply } => send(&reply, self.push(&path, is_dry_run))?,
-            Message::Delete { path, is_dry_run, reply } => send(&reply, self.delete(&path, is_dry_run))?,
-            Message::Checkpoint { reply } => send(&reply, self.checkpoint())?,
+            Message::Woken | Message::LetGo { .. } | Message::Stop => Ok(()),
+            Message::Push { path, is_dry_run, reply } => {
+                let pushed = self.push(&path, is_dry_run);
+                self.send(&reply, pushed)
+            }
+            Message::Delete { path, is_dry_run, reply } => {
+                let deleted = self.delete(&path, is_dry_run);
+                self.send(&reply, deleted)
+            }
+            Message::Checkpoint { reply } => {
+                let checkpoint = self.checkpoint();
+                self.send(&reply, checkpoint)
+            }
             Message::Rescan { reply } => {
                 self.begin_comparison(false);
-                send(&reply, self.settle())?;
+                let settled = self.settle();
+                self.send(&reply, settled)
             }
-            Message::Settle { reply } => send(&reply, self.settle())?,
+            Message::Settle { reply } => {
+                let settled = self.settle();
+                self.send(&reply, settled)
+            }
         }
-        Ok(())
+    }
+
+    /// Sends an answer. An error of the index is one of the engine as well.
+    fn send<T>(&self, reply: &Reply<T>, result: Result<T, PublishError>) -> Result<(), PublishError> {
+        let result = result.map_err(|error| error.of_source(self.root.path()));
+        let ours = match &result {
+            Err(PublishError::NoRoom { path, error }) => Some(PublishError::NoRoom { path: path.clone(), error: error.clone() }),
+            Err(PublishError::Index(error)) => Some(PublishError::Ended(error.to_string())),
+            _ => None,
+        };
+        // Who asked may have gone.
+        let _ = reply.send(result);
+        ours.map_or(Ok(()), Err)
     }
 
     /// Ends a comparison that runs, if it is not one to begin with, and all that happened before.
@@ -310,19 +366,8 @@ impl Engine {
     }
 }
 
-/// Sends an answer. An error of the index is the end of the engine as well.
-fn send<T>(reply: &Reply<T>, result: Result<T, PublishError>) -> Result<(), PublishError> {
-    let end = match &result {
-        Err(PublishError::Index(error)) => Some(PublishError::Ended(error.to_string())),
-        _ => None,
-    };
-    // Who asked may have gone.
-    let _ = reply.send(result);
-    end.map_or(Ok(()), Err)
-}
-
 /// Names this run of the host; empty where the kernel does not say.
-fn boot() -> Vec<u8> {
+pub(super) fn boot() -> Vec<u8> {
     std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 

@@ -176,6 +176,7 @@ impl Source for Publisher {
             ("scans", status.scans),
             ("drift of the feed", status.drift_of_feed),
             ("skipped", status.skipped),
+            ("unreadable", status.unreadable),
             ("hot files", status.hot),
             ("subscribers", status.subscribers),
             ("sent bytes", status.sent_bytes),
@@ -185,6 +186,8 @@ impl Source for Publisher {
             ("polling because", reason),
             ("index", Some(status.index.to_owned())),
             ("last error", status.last_error),
+            ("stalled", status.stalled),
+            ("ended because", status.end_reason),
         ];
         let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?)));
         let details = texts.chain(numbers.map(|(name, number)| (name.to_owned(), number.to_string()))).collect();

@@ -23,6 +23,7 @@ mod processes;
 mod program;
 mod publish_compare;
 mod publish_follow;
+mod publish_full;
 mod publish_kill;
 mod publish_operations;
 mod publish_unreadable;
