@@ -22,6 +22,7 @@ mod oracle;
 mod processes;
 mod program;
 mod publish_compare;
+mod publish_durable;
 mod publish_follow;
 mod publish_full;
 mod publish_kill;
