@@ -107,7 +107,7 @@ impl Scan {
         self.compared += 1;
         let is_there = name.is_some();
         let Some(name) = name.or_else(|| row.as_ref().map(|(name, _)| name.clone())) else { return Ok(Step::More) };
-        self.compare(name, row.map(|(_, row)| row), is_there, reader, view, out)
+        self.compare(name, row.as_ref().map(|(_, row)| row), is_there, reader, view, out)
     }
 
     /// A directory that cannot be listed stays as it was told last, but the root must be readable.
@@ -134,7 +134,7 @@ impl Scan {
     fn compare(
         &mut self,
         name: Vec<u8>,
-        row: Option<Row>,
+        row: Option<&Row>,
         is_there: bool,
         reader: &mut Reader,
         view: &View,
@@ -175,7 +175,7 @@ impl Scan {
         &mut self,
         path: TreePath,
         at: At,
-        row: Option<Row>,
+        row: Option<&Row>,
         reader: &mut Reader,
         view: &View,
         out: &mut Vec<Observation>,
@@ -209,7 +209,7 @@ impl Scan {
     fn look_for_missing(&mut self, reader: &mut Reader, view: &View, out: &mut Vec<Observation>) -> Result<Step, PublishError> {
         let Some((path, at)) = self.missing.pop() else { return Ok(Step::Done) };
         match view.row_of(&at)?.filter(|row| row.directory != 0) {
-            Some(row) => self.observe(path, at, Some(row), reader, view, out),
+            Some(row) => self.observe(path, at, Some(&row), reader, view, out),
             None => Ok(Step::More),
         }
     }

@@ -88,7 +88,7 @@ fn a_publisher_that_has_ended_says_why() {
     let publisher = Publisher::start(source.path(), PublishOptions::default()).unwrap();
     publisher.settle().unwrap();
     assert_eq!(publisher.status().end_reason, None);
-    publisher.let_go(Duration::from_secs(60)).unwrap();
+    publisher.let_go(Duration::from_mins(1)).unwrap();
     let status = publisher.status();
     assert_eq!((status.phase, status.end_reason.as_deref()), (Phase::Ended, Some("it was stopped")));
 }

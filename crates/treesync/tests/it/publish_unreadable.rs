@@ -5,7 +5,7 @@ use crate::follower::Follower;
 use crate::stage::{is_root_or_skipped, path};
 use std::fs;
 use std::os::unix::net::UnixListener;
-use treesync::model::ContentHash;
+use treesync::model::{ContentHash, Entry};
 use treesync::publish::{PublishOptions, Publisher};
 
 #[test]
@@ -32,7 +32,7 @@ fn a_damaged_inode_is_left_as_it_was_told_and_the_rest_is_published() {
     let mut follower = Follower::new(&publisher, Some(before), copy);
     let position = publisher.settle().unwrap();
     follower.reach(position);
-    let content_of = |name: &str| follower.copy.tree.get(&path(name)).and_then(|entry| entry.file()).map(|(_, content)| content);
+    let content_of = |name: &str| follower.copy.tree.get(&path(name)).and_then(Entry::file).map(|(_, content)| content);
     assert_eq!(content_of("good"), Some(ContentHash::of(b"new")));
     for name in ["bad", "folder/file"] {
         assert_eq!(content_of(name), Some(ContentHash::of(b"old")), "{name} is kept as it was told last");
