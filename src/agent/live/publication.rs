@@ -137,7 +137,7 @@ async fn watch(scene: Scene, pool: ObjectKey, (volume, publisher): (VolumeId, Ar
             (told, told_at) = (status.clone(), Instant::now());
         }
         before = status.clone();
-        let error = (status.phase == Phase::Ended).then(|| status.last_error.unwrap_or_else(|| "the publisher has ended".to_owned()));
+        let error = status.end_reason.map(|reason| format!("the publisher has ended: {reason}")).or(status.stalled);
         let publishing = Publishing {
             position: Some(status.position),
             is_scanning: status.phase == Phase::Scanning,

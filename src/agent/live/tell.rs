@@ -96,6 +96,8 @@ mod tests {
             subscribers: 0,
             sent_bytes: 0,
             last_error: None,
+            stalled: None,
+            end_reason: None,
         }
     }
 

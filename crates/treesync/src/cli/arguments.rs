@@ -47,7 +47,7 @@ pub(super) enum Command {
     Push(Change),
     /// Remove a path with all below from the source, and wait until every attached copy has followed.
     Delete(Change),
-    /// Make all that the publisher knows durable, so that it can restart without a scan.
+    /// Make the source, and all that the publisher knows of it, durable: before a snapshot of its volume.
     Checkpoint(To),
     /// Have the publisher compare the whole source with what it knows.
     Rescan(To),

@@ -44,7 +44,7 @@ pub(super) async fn publish(arguments: Publish, output: &Output) -> anyhow::Resu
     if let Some(reason) = ended {
         anyhow::bail!("{} is published no more: {reason}", directory.display());
     }
-    // Closes the index in order, so that the next start need not scan.
+    // Closes the index in order, so that the next start need not read again what may not be durable.
     tokio::task::spawn_blocking(move || drop(publisher)).await?;
     output.say(&Event::Stopped);
     Ok(Outcome::Good)
@@ -67,7 +67,7 @@ async fn watch(publisher: &Publisher, output: &Output) -> String {
             output.say_progress(&Event::InSync { position: status.position.into() }, !is_news);
         }
         if status.phase == Phase::Ended {
-            return status.last_error.unwrap_or_else(|| "it ended".to_owned());
+            return status.end_reason.unwrap_or_else(|| "it ended".to_owned());
         }
         said = Some((status.phase, status.position));
         tokio::time::sleep(LOOK).await;

@@ -191,6 +191,11 @@ impl Coalescer {
         while !self.since.is_empty() {
             self.take_oldest_open();
         }
+        self.take_done()
+    }
+
+    /// Takes all that waits but files that are written to.
+    pub fn take_done(&mut self) -> Due {
         Due { dirty: self.take_dirty(), is_everything: std::mem::take(&mut self.is_everything) }
     }
 

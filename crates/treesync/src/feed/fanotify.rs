@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -136,6 +136,16 @@ impl Feed {
 
     /// Takes all that happened before this call, due or not.
     pub fn take_all(&self) -> Due {
+        self.drained().coalescer.take_all()
+    }
+
+    /// The same without files that are still written to: those wait as long as they do.
+    pub fn take_done(&self) -> Due {
+        self.drained().coalescer.take_done()
+    }
+
+    /// The state with all events that the kernel has by now.
+    fn drained(&self) -> MutexGuard<'_, State> {
         let mut state = self.shared.state();
         state.asked += 1;
         let request = state.asked;
@@ -143,7 +153,7 @@ impl Feed {
         while state.met < request && !state.is_stopping {
             state = self.shared.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.coalescer.take_all()
+        state
     }
 
     /// Notes something that is to be looked at again.

@@ -93,6 +93,19 @@ impl IndexError {
     fn foreign(path: PathBuf, found: &'static str) -> Self {
         Self::Foreign { path, found }
     }
+
+    /// Whether the disk, or the quota of who writes, is full. The index is as of the last commit then, and must be opened again.
+    pub fn is_no_room(&self) -> bool {
+        let error = match self {
+            Self::Store(error) => match &**error {
+                redb::Error::Io(error) => error,
+                _ => return false,
+            },
+            Self::Io { error, .. } => error,
+            Self::Condemned { .. } | Self::Damaged(_) | Self::Foreign { .. } | Self::Path(_) | Self::InUse(_) => return false,
+        };
+        matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
+    }
 }
 
 impl<E: Into<redb::Error>> From<E> for IndexError {

@@ -1,13 +1,14 @@
 //! The thread that reads the source and commits: what is due from the feed, comparisons, and requests, one after another.
 
+use super::compare::Comparison;
 use super::observer::EngineStep;
-use super::reader::{Met, Reader};
+use super::reader::Met;
 use super::ring::{Shared, length_of};
-use super::scan::{Scan, Step};
+use super::room::{FIRST_PAUSE, NoRoom};
 use super::status::{Changed, Detection, Phase};
 use super::{DetectionWish, PublishError, PublishOptions};
 use crate::feed::{Dirty, Due, Feed, Writer};
-use crate::index::{At, Index, Observation};
+use crate::index::{Index, Observation};
 use crate::model::{Position, TreePath};
 use crate::tree::{Root, Stop};
 use std::collections::BTreeSet;
@@ -19,12 +20,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub(super) const COMMIT_OBSERVATIONS: usize = 4096;
 /// Bytes of small files that one commit carries.
 pub(super) const INLINE_MAX_TOTAL_BYTES: u64 = 8 * 1024 * 1024;
-/// Names that a comparison looks at before it looks whether something else is to be done.
-const SLICE_NAMES: u32 = 2048;
 /// How long the engine sleeps when nothing is due.
 const IDLE: Duration = Duration::from_hours(1);
-/// After an error of the source, before it is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) type Reply<T> = Sender<Result<T, PublishError>>;
 
@@ -58,27 +55,23 @@ pub(super) enum Message {
     Stop,
 }
 
-/// A comparison of the whole source.
-struct Comparison {
-    scan: Scan,
-    observations: Vec<Observation>,
-    /// It checks the feed, slowly, instead of standing in for it.
-    is_audit: bool,
-    next_slice: Instant,
-}
-
 pub(super) struct Engine {
     pub(super) shared: Arc<Shared>,
     pub(super) root: Arc<Root>,
     pub(super) options: PublishOptions,
     pub(super) feed: Option<Feed>,
-    messages: Receiver<Message>,
-    comparison: Option<Comparison>,
+    pub(super) messages: Receiver<Message>,
+    pub(super) comparison: Option<Comparison>,
     /// When the next whole comparison is due.
-    next_comparison: Instant,
-    met: Met,
+    pub(super) next_comparison: Instant,
     /// What is done now is the last, and ends with a sync.
-    lets_go: bool,
+    pub(super) lets_go: bool,
+    /// It was told to end: nothing is waited for any more.
+    is_ending: bool,
+    /// How long the next full disk is waited for.
+    pub(super) room_pause: Duration,
+    /// What was told of but may not be on the disk, until it is read anew.
+    pub(super) suspects: Vec<TreePath>,
 }
 
 fn unix_seconds() -> u64 {
@@ -110,14 +103,13 @@ impl Engine {
             tracing::warn!(source = %root.path().display(), %reason, "changes are found by comparing the whole source from time to time");
         }
         options.observer.before(EngineStep::NoteUse);
-        // A generation that was told may name bytes that the disk lost with the power.
-        let in_doubt_since = index.begin_use(&boot())?;
-        let suspects = in_doubt_since.map(|since| index.view()?.content_after(since)).transpose()?.unwrap_or_default();
+        let suspects = suspects(&index)?;
         let shared = Arc::new(Shared::new(index, opened, (root.clone(), stop), &options, detection)?);
-        let (comparison, next_comparison, met) = (None, Instant::now(), Met::default());
-        let mut engine = Self { shared, root, options, feed, messages, comparison, next_comparison, met, lets_go: false };
+        let (comparison, next_comparison) = (None, Instant::now());
+        let (lets_go, is_ending, room_pause) = (false, false, FIRST_PAUSE);
+        let mut engine = Self { shared, root, options, feed, messages, comparison, next_comparison, lets_go, is_ending, room_pause, suspects };
         engine.begin_comparison(false);
-        engine.read_anew(&suspects)?;
+        engine.read_suspects()?;
         Ok(engine)
     }
 
@@ -128,24 +120,50 @@ impl Engine {
     /// Until it is stopped. A panic ends the publisher, not the process: the index is as of the last commit.
     pub fn run(mut self) {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.follow()));
-        let reason = match result {
-            Ok(Ok(())) => "it was stopped".to_owned(),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "a defect of treesync; the log has the place".to_owned(),
+        let (is_stopped, reason) = match result {
+            Ok(Ok(())) => (true, "it was stopped".to_owned()),
+            Ok(Err(error)) => (self.is_ending, error.to_string()),
+            Err(_) => (false, "a defect of treesync; the log has the place".to_owned()),
         };
-        tracing::info!(source = %self.root.path().display(), %reason, "the publisher ends");
+        let source = self.root.path().display();
+        if is_stopped {
+            tracing::info!(%source, %reason, "the publisher ends");
+        } else {
+            tracing::error!(%source, %reason, "the publisher ends");
+        }
         let shared = self.shared.clone();
         // Who waits for the end counts on all being closed.
         drop(self);
         shared.end(reason);
     }
 
+    /// A full disk is waited for.
     fn follow(&mut self) -> Result<(), PublishError> {
+        let path = self.root.path().to_owned();
+        loop {
+            match self.follow_while_there_is_room().map_err(|error| error.of_source(&path)) {
+                Err(PublishError::NoRoom { error, .. }) if !self.is_ending => {
+                    if !self.wait_for_room(&NoRoom { path: &path, error: &error })? {
+                        return Ok(());
+                    }
+                }
+                followed => return followed,
+            }
+        }
+    }
+
+    fn follow_while_there_is_room(&mut self) -> Result<(), PublishError> {
+        self.read_suspects()?;
         loop {
             match self.messages.recv_timeout(self.until_next()) {
-                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return self.close(),
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    self.is_ending = true;
+                    return self.close();
+                }
                 Ok(Message::LetGo { reply }) => {
-                    send(&reply, self.let_go())?;
+                    self.is_ending = true;
+                    let last = self.let_go();
+                    self.send(&reply, last)?;
                     // Those who follow are told what came last meanwhile; nobody is answered any more.
                     while !matches!(self.messages.recv(), Ok(Message::Stop) | Err(_)) {}
                     return Ok(());
@@ -169,10 +187,6 @@ impl Engine {
                 self.shared.check()?;
                 tracing::warn!(%error, "the source cannot be read; it is compared again");
                 self.shared.update(|status| status.last_error = Some(error.to_string()));
-                self.begin_comparison(false);
-                if let Some(comparison) = &mut self.comparison {
-                    comparison.next_slice = Instant::now() + RETRY;
-                }
                 Ok(())
             }
             result => result,
@@ -192,31 +206,44 @@ impl Engine {
         feed.into_iter().chain(comparison).chain(stills).min().unwrap_or(IDLE).min(IDLE)
     }
 
-    fn compares_again(&self) -> bool {
-        self.feed.is_none() || !self.options.audit_interval.is_zero()
-    }
-
-    fn is_comparison_due(&mut self) -> bool {
-        let now = Instant::now();
-        if self.comparison.is_none() && self.compares_again() && self.next_comparison <= now {
-            self.begin_comparison(self.feed.is_some());
-        }
-        self.comparison.as_ref().is_some_and(|comparison| comparison.next_slice <= now)
-    }
-
     fn answer(&mut self, message: Message) -> Result<(), PublishError> {
         match message {
-            Message::Woken | Message::LetGo { .. } | Message::Stop => return Ok(()),
-            Message::Push { path, is_dry_run, reply } => send(&reply, self.push(&path, is_dry_run))?,
-            Message::Delete { path, is_dry_run, reply } => send(&reply, self.delete(&path, is_dry_run))?,
-            Message::Checkpoint { reply } => send(&reply, self.checkpoint())?,
+            Message::Woken | Message::LetGo { .. } | Message::Stop => Ok(()),
+            Message::Push { path, is_dry_run, reply } => {
+                let pushed = self.push(&path, is_dry_run);
+                self.send(&reply, pushed)
+            }
+            Message::Delete { path, is_dry_run, reply } => {
+                let deleted = self.delete(&path, is_dry_run);
+                self.send(&reply, deleted)
+            }
+            Message::Checkpoint { reply } => {
+                let checkpoint = self.checkpoint();
+                self.send(&reply, checkpoint)
+            }
             Message::Rescan { reply } => {
                 self.begin_comparison(false);
-                send(&reply, self.settle())?;
+                let settled = self.settle();
+                self.send(&reply, settled)
             }
-            Message::Settle { reply } => send(&reply, self.settle())?,
+            Message::Settle { reply } => {
+                let settled = self.settle();
+                self.send(&reply, settled)
+            }
         }
-        Ok(())
+    }
+
+    /// Sends an answer. An error of the index is one of the engine as well.
+    fn send<T>(&self, reply: &Reply<T>, result: Result<T, PublishError>) -> Result<(), PublishError> {
+        let result = result.map_err(|error| error.of_source(self.root.path()));
+        let ours = match &result {
+            Err(PublishError::NoRoom { path, error }) => Some(PublishError::NoRoom { path: path.clone(), error: error.clone() }),
+            Err(PublishError::Index(error)) => Some(PublishError::Ended(error.to_string())),
+            _ => None,
+        };
+        // Who asked may have gone.
+        let _ = reply.send(result);
+        ours.map_or(Ok(()), Err)
     }
 
     /// Ends a comparison that runs, if it is not one to begin with, and all that happened before.
@@ -244,78 +271,7 @@ impl Engine {
         self.take_in(due)
     }
 
-    fn begin_comparison(&mut self, is_audit: bool) {
-        let root = TreePath::root();
-        let comparison = Comparison { scan: Scan::below(root), observations: Vec::new(), is_audit, next_slice: Instant::now() };
-        self.comparison = Some(comparison);
-        if !is_audit {
-            self.shared.update(|status| status.phase = Phase::Scanning);
-        }
-    }
-
-    /// Goes on with a comparison for a moment.
-    fn compare_slice(&mut self) -> Result<(), PublishError> {
-        let Some(mut comparison) = self.comparison.take() else { return Ok(()) };
-        self.options.observer.before(EngineStep::Compare);
-        if comparison.scan.compared == 0 {
-            // The root itself.
-            self.take_in_names(BTreeSet::from([At { parent: None, name: Vec::new() }]))?;
-        }
-        let budget = if comparison.is_audit { (self.options.audit_names_per_second / 10).max(1) } else { SLICE_NAMES };
-        let (shared, root) = (self.shared.clone(), self.root.clone());
-        let view = shared.index()?.view()?;
-        // Before the first comparison is done nobody gets a batch, so that no bytes need to travel with one.
-        let inline_bytes =
-            if shared.state().is_complete { INLINE_MAX_TOTAL_BYTES.saturating_sub(inline_bytes_of(&comparison.observations)) } else { 0 };
-        let mut reader = Reader::new(&root, &shared, self.feed.as_ref(), inline_bytes);
-        let mut step = Step::More;
-        for _ in 0..budget {
-            step = comparison.scan.step(&mut reader, &view, &mut comparison.observations)?;
-            if step != Step::More || comparison.observations.len() >= COMMIT_OBSERVATIONS {
-                break;
-            }
-        }
-        let met = std::mem::take(&mut reader.met);
-        drop((reader, view));
-        self.note_met(met);
-        self.add_hot(std::mem::take(&mut comparison.scan.hot));
-        if step != Step::More || comparison.observations.len() >= COMMIT_OBSERVATIONS || comparison.is_audit {
-            let observations = std::mem::take(&mut comparison.observations);
-            let changed = self.commit(observations)?;
-            if comparison.is_audit && changed > 0 {
-                tracing::warn!(changed, "the check of the feed found changes that nobody had told");
-                self.shared.update(|status| status.drift_of_feed += changed);
-            }
-        }
-        if step == Step::Done {
-            return self.end_comparison(comparison.is_audit);
-        }
-        let pause = if comparison.is_audit { Duration::from_millis(100) } else { Duration::ZERO };
-        comparison.next_slice = Instant::now() + pause;
-        self.comparison = Some(comparison);
-        Ok(())
-    }
-
-    fn end_comparison(&mut self, is_audit: bool) -> Result<(), PublishError> {
-        let pause = if self.feed.is_some() { self.options.audit_interval } else { self.options.poll_interval };
-        self.next_comparison = Instant::now() + pause;
-        let view = self.shared.index()?.view()?;
-        let (entries, floor) = (view.entry_count()?, view.floor()?);
-        let met = std::mem::take(&mut self.met);
-        self.shared.update(|status| {
-            (status.entries, status.floor) = (entries, floor);
-            (status.skipped, status.unreadable) = (met.skipped, met.unreadable);
-        });
-        if is_audit {
-            return Ok(());
-        }
-        self.options.observer.before(EngineStep::MarkComplete);
-        self.shared.complete()?;
-        // Else the one sync that is waited for would come after another that is not.
-        if self.lets_go { Ok(()) } else { self.make_durable() }
-    }
-
-    pub(super) fn note_met(&mut self, met: Met) {
+    pub(super) fn note_met(&self, met: &Met) {
         if met.unreadable + met.hot > 0 {
             let (hot, error) = (met.hot, met.last_error.clone());
             self.shared.update(|status| {
@@ -323,11 +279,15 @@ impl Engine {
                 status.last_error = error.or(status.last_error.take());
             });
         }
-        self.met.add(met);
     }
 
-    /// Reads and commits what is due.
-    fn take_in(&mut self, due: Due) -> Result<(), PublishError> {
+    /// Reads and commits what is due. What cannot be is found by another comparison.
+    pub(super) fn take_in(&mut self, due: Due) -> Result<(), PublishError> {
+        let taken = self.take_in_due(due);
+        self.or_compare_anew(taken)
+    }
+
+    fn take_in_due(&mut self, due: Due) -> Result<(), PublishError> {
         if due.is_everything {
             self.shared.update(|status| status.overflows += 1);
             self.begin_comparison(false);
@@ -335,6 +295,8 @@ impl Engine {
         if due.dirty.is_empty() {
             return Ok(());
         }
+        // First, also since what a comparison found may be what tells where the names are.
+        self.commit_compared()?;
         let view = self.shared.index()?.view()?;
         let mut names = BTreeSet::new();
         for dirty in due.dirty {
@@ -404,23 +366,14 @@ impl Engine {
     }
 }
 
-/// Sends an answer. An error of the index is the end of the engine as well.
-fn send<T>(reply: &Reply<T>, result: Result<T, PublishError>) -> Result<(), PublishError> {
-    let end = match &result {
-        Err(PublishError::Index(error)) => Some(PublishError::Ended(error.to_string())),
-        _ => None,
-    };
-    // Who asked may have gone.
-    let _ = reply.send(result);
-    end.map_or(Ok(()), Err)
+/// Notes that the index is used, and gives what was told of but may not be on the disk: a generation that was told may name
+/// bytes that the disk lost with the power.
+pub(super) fn suspects(index: &Index) -> Result<Vec<TreePath>, PublishError> {
+    let in_doubt_since = index.begin_use(&boot())?;
+    Ok(in_doubt_since.map(|since| index.view()?.content_after(since)).transpose()?.unwrap_or_default())
 }
 
 /// Names this run of the host; empty where the kernel does not say.
 fn boot() -> Vec<u8> {
     std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
-}
-
-fn inline_bytes_of(observations: &[Observation]) -> u64 {
-    let inline = observations.iter().filter_map(|observation| observation.found.as_ref()?.inline.as_ref());
-    inline.map(|bytes| bytes.len() as u64).sum()
 }

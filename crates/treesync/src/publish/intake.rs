@@ -16,12 +16,13 @@ const NAMES_FOR_TWO: usize = 32;
 impl Engine {
     /// Reads names, and all below directories that the index does not know, and commits.
     pub(super) fn take_in_names(&mut self, names: BTreeSet<At>) -> Result<(), PublishError> {
+        self.commit_compared()?;
         self.options.observer.before(EngineStep::Read);
         let (shared, root) = (self.shared.clone(), self.root.clone());
         let view = shared.index()?.view()?;
         let reader = |inline_bytes| Reader::new(&root, &shared, self.feed.as_ref(), inline_bytes);
-        let (gathered, met) = gather_all(&reader, &view, names)?;
-        self.note_met(met);
+        let (gathered, met) = gather_all(&reader, &view, names, self.is_comparing())?;
+        self.note_met(&met);
         self.add_hot(gathered.hot);
         let mut observations = gathered.observations;
         if gathered.takes_over {
@@ -54,6 +55,7 @@ impl Engine {
         loop {
             let view = shared.index()?.view()?;
             let mut reader = Reader::new(&root, &shared, self.feed.as_ref(), inline_bytes);
+            scan.resume(&mut reader)?;
             let step = loop {
                 let step = scan.step(&mut reader, &view, &mut observations)?;
                 if step != Step::More || observations.len() >= COMMIT_OBSERVATIONS {
@@ -62,7 +64,7 @@ impl Engine {
             };
             let met = std::mem::take(&mut reader.met);
             drop((reader, view));
-            self.note_met(met);
+            self.note_met(&met);
             self.add_hot(std::mem::take(&mut scan.hot));
             if step == Step::Done {
                 return Ok(observations);
@@ -84,7 +86,12 @@ impl Engine {
                 return Ok(observations);
             }
             for at in names {
-                let Some(path) = reader.path_of(&at, &view)? else { continue };
+                let path = match reader.path_of(&at, &view) {
+                    Ok(path) => path,
+                    Err(PublishError::Tree(error)) => reader.pass_by(&error).map(|()| None)?,
+                    Err(error) => return Err(error),
+                };
+                let Some(path) = path else { continue };
                 match reader.read(&path)? {
                     Seen::Absent => observations.push(Observation { at, found: None, is_forced: false }),
                     Seen::Found(found) if found.identity.is_none() => {
@@ -97,18 +104,20 @@ impl Engine {
         }
     }
 
-    /// Reads files again whatever their ctime says.
-    pub(super) fn read_anew(&mut self, paths: &[TreePath]) -> Result<(), PublishError> {
+    /// Reads again what is in doubt, whatever its ctime says.
+    pub(super) fn read_suspects(&mut self) -> Result<(), PublishError> {
         let view = self.shared.index()?.view()?;
         let mut names = BTreeSet::new();
-        for path in paths {
+        for path in &self.suspects {
             let Some(parent) = path.parent() else { continue };
             let row = view.row(&parent)?;
             let identity = row.map(|row| view.identity_of(row.directory)).transpose()?.flatten();
             names.extend(identity.zip(path.name()).map(|(parent, name)| At { parent: Some(parent), name: name.to_vec() }));
         }
         drop(view);
-        self.take_in_names(names)
+        self.take_in_names(names)?;
+        self.suspects.clear();
+        Ok(())
     }
 }
 
@@ -134,10 +143,15 @@ impl Gathered {
 }
 
 /// Reads names, many of them on two threads: the copies wait for it, and are idle.
-fn gather_all<'a>(reader: &(impl Fn(u64) -> Reader<'a> + Sync), view: &View, names: BTreeSet<At>) -> Result<(Gathered, Met), PublishError> {
+fn gather_all<'a>(
+    reader: &(impl Fn(u64) -> Reader<'a> + Sync),
+    view: &View,
+    names: BTreeSet<At>,
+    is_comparing: bool,
+) -> Result<(Gathered, Met), PublishError> {
     let gather = |names: Vec<At>, inline_bytes| {
         let mut reader = reader(inline_bytes);
-        let gathered = gather(&mut reader, view, names)?;
+        let gathered = gather(&mut reader, view, names, is_comparing)?;
         Ok((gathered, reader.met))
     };
     let mut names: Vec<At> = names.into_iter().collect();
@@ -156,16 +170,23 @@ fn gather_all<'a>(reader: &(impl Fn(u64) -> Reader<'a> + Sync), view: &View, nam
     Ok((all, met))
 }
 
-/// Reads names in the order of their paths, so that a directory is seen before what is in it.
-fn gather(reader: &mut Reader, view: &View, names: Vec<At>) -> Result<Gathered, PublishError> {
-    let mut paths = BTreeMap::new();
+/// Reads names in the order of their paths, so that a directory is seen before what is in it. While a comparison runs, all
+/// below directories that moved is compared as well: they may have moved to where it was already.
+fn gather(reader: &mut Reader, view: &View, names: Vec<At>, is_comparing: bool) -> Result<Gathered, PublishError> {
+    let looks_below = is_comparing || reader.has_exclusions();
+    let (mut paths, mut gathered) = (BTreeMap::new(), Gathered::default());
     for at in names {
-        // Gone, or outside: then a directory above it is to be looked at as well, or it is none of ours.
-        if let Some(path) = reader.path_of(&at, view)? {
-            paths.insert(path, at);
+        match reader.path_of(&at, view) {
+            Ok(Some(path)) => drop(paths.insert(path, at)),
+            // Gone, or outside: then a directory above it is to be looked at as well, or it is none of ours.
+            Ok(None) => {}
+            Err(PublishError::Tree(error)) => {
+                reader.pass_by(&error)?;
+                gathered.hot.push(at);
+            }
+            Err(error) => return Err(error),
         }
     }
-    let mut gathered = Gathered::default();
     for (path, at) in paths {
         let row = view.row_of(&at)?;
         let found = match reader.read(&path)? {
@@ -181,11 +202,11 @@ fn gather(reader: &mut Reader, view: &View, names: Vec<At>) -> Result<Gathered, 
         if let Some(found) = &mut observation.found
             && let Some(identity) = &found.identity
         {
-            let is_known = view.directory_of(identity)?.is_some();
-            let has_moved = row.as_ref().is_none_or(|row| row.directory == 0);
-            if !is_known || (has_moved && reader.has_exclusions()) {
+            let known = view.directory_of(identity)?;
+            let has_moved = row.as_ref().is_none_or(|row| known != Some(row.directory));
+            if known.is_none() || (has_moved && looks_below) {
                 found.below = Below::Compared;
-                gathered.takes_over |= !is_known && row.is_some_and(|row| row.directory != 0);
+                gathered.takes_over |= known.is_none() && row.is_some_and(|row| row.directory != 0);
                 gathered.unknown.push(path);
             }
         }

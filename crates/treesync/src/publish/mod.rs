@@ -2,6 +2,7 @@
 //! lack. One thread (`engine`) reads the source and commits to the index; everything else only looks.
 
 mod ahead;
+mod compare;
 mod content;
 mod engine;
 mod intake;
@@ -10,6 +11,7 @@ mod operations;
 mod rate;
 mod reader;
 mod ring;
+mod room;
 mod scan;
 mod status;
 mod still;
@@ -54,12 +56,31 @@ pub enum PublishError {
         /// The device that it must have, as `st_dev`.
         wanted: u64,
     },
+    /// The index cannot be written since there is no room for it. It is tried again; until then nothing is published.
+    #[error("the filesystem of {path} is full, so that what changes there cannot be noted and published; make room on it ({error})",
+        path = path.display())]
+    NoRoom {
+        /// The root of the source.
+        path: PathBuf,
+        /// What the index said.
+        error: String,
+    },
     /// The request itself cannot be met; the world is as before.
     #[error("{0}")]
     Refused(String),
     /// The publisher has ended; the text says why.
     #[error("the publisher has ended: {0}")]
     Ended(String),
+}
+
+impl PublishError {
+    /// Names the source where a full disk is what is wrong.
+    fn of_source(self, path: &Path) -> Self {
+        match self {
+            Self::Index(error) if error.is_no_room() => Self::NoRoom { path: path.to_owned(), error: error.to_string() },
+            error => error,
+        }
+    }
 }
 
 /// A device as `lsblk` and `/proc/self/mountinfo` write it.
@@ -169,7 +190,7 @@ impl Publisher {
         let root = (Arc::new(root.until(stop.clone())), stop);
         let (sender, receiver) = channel();
         let tells_within = options.tells_within;
-        let engine = Engine::open(root, options, &sender, receiver)?;
+        let engine = Engine::open(root, options, &sender, receiver).map_err(|error| error.of_source(path))?;
         let shared = engine.shared();
         let thread = std::thread::Builder::new().name("treesync-publish".to_owned()).spawn(move || engine.run());
         let thread = thread.map_err(|error| PublishError::Ended(error.to_string()))?;

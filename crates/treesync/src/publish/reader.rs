@@ -130,12 +130,7 @@ impl<'a> Reader<'a> {
     pub fn read(&mut self, path: &TreePath) -> Result<Seen, PublishError> {
         self.shared.check()?;
         match self.read_readable(path) {
-            // Cut short, and not a fault of the path.
-            Err(PublishError::Tree(_)) if self.shared.check().is_err() => self.shared.check().map(|()| Seen::Hot),
-            Err(PublishError::Tree(error)) if !path.is_root() => {
-                self.note_error(&error);
-                Ok(Seen::Hot)
-            }
+            Err(PublishError::Tree(error)) if !path.is_root() => self.pass_by(&error).map(|()| Seen::Hot),
             seen => seen,
         }
     }
@@ -153,11 +148,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes a path that cannot be read.
-    pub fn note_error(&mut self, error: &TreeError) {
+    /// Notes a path that cannot be read, whatever is wrong with it, so that the rest can be. Fails when the reading was cut
+    /// short, which is no fault of the path.
+    pub fn pass_by(&mut self, error: &TreeError) -> Result<(), PublishError> {
+        self.shared.check()?;
         tracing::warn!(%error, "a path cannot be read; copies keep what they have of it");
         self.met.unreadable += 1;
         self.met.last_error = Some(error.to_string());
+        Ok(())
     }
 
     fn read_readable(&mut self, path: &TreePath) -> Result<Seen, PublishError> {

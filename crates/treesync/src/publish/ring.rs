@@ -9,7 +9,7 @@ use crate::model::{Ahead, Batch, Position, Rules};
 use crate::tree::{Root, Stop};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 /// A batch, about how many bytes it takes, and when it was told.
@@ -28,7 +28,6 @@ pub(super) struct State {
     /// Whether the source was ever compared to its end. Before, what the index lacks says nothing: a list of everything
     /// would empty the copies.
     pub is_complete: bool,
-    end_reason: Option<String>,
     /// Whether the engine does the last sync of the source, or is done with it.
     is_last_sync: bool,
     /// How many subscriptions have handed out everything up to the position.
@@ -43,12 +42,20 @@ pub(super) struct State {
 /// Bytes of files that are told ahead of one batch at most: they travel a second time with it.
 const AHEAD_MAX_BYTES: u64 = 4 * 1024 * 1024;
 
+/// What is open of a source.
+#[derive(Clone)]
+struct Open {
+    /// None while there is no room for it.
+    index: Option<Arc<Index>>,
+    root: Arc<Root>,
+}
+
 /// Shared by the engine, subscriptions and readers.
 pub(super) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     /// What is open of the source; none once it was let go.
-    open: RwLock<Option<(Arc<Index>, Arc<Root>)>>,
+    open: RwLock<Option<Open>>,
     /// Ends what reads the source.
     pub stop: Stop,
     pub rules: Rules,
@@ -97,6 +104,8 @@ impl Shared {
             subscribers: 0,
             sent_bytes: 0,
             last_error: None,
+            stalled: None,
+            end_reason: None,
         };
         let state = State {
             position,
@@ -104,7 +113,6 @@ impl Shared {
             recent_bytes: 0,
             status,
             is_complete: view.is_complete()?,
-            end_reason: None,
             is_last_sync: false,
             caught_up: 0,
             ahead: Vec::new(),
@@ -114,7 +122,7 @@ impl Shared {
         Ok(Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
-            open: RwLock::new(Some((Arc::new(index), root))),
+            open: RwLock::new(Some(Open { index: Some(Arc::new(index)), root })),
             stop,
             rules: options.rules.clone(),
             stills: Stills::default(),
@@ -128,17 +136,18 @@ impl Shared {
         })
     }
 
-    fn opened(&self) -> Result<(Arc<Index>, Arc<Root>), PublishError> {
+    fn opened(&self) -> Result<Open, PublishError> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner).clone();
         open.ok_or_else(|| PublishError::Ended(self.end_reason()))
     }
 
     pub fn index(&self) -> Result<Arc<Index>, PublishError> {
-        Ok(self.opened()?.0)
+        let Open { index, root } = self.opened()?;
+        index.ok_or_else(|| PublishError::NoRoom { path: root.path().to_owned(), error: "it is tried again".to_owned() })
     }
 
     pub fn root(&self) -> Result<Arc<Root>, PublishError> {
-        Ok(self.opened()?.1)
+        Ok(self.opened()?.root)
     }
 
     /// Fails once the source is to be let go: nothing more is read or committed then.
@@ -327,18 +336,60 @@ impl Shared {
         Ok(())
     }
 
+    /// Closes the index, of which nothing can be had any more, and says why. It is closed when nobody has the result.
+    pub fn close_index(&self, why: &str) -> Result<Weak<Index>, PublishError> {
+        let index = self.index()?;
+        if let Some(open) = &mut *self.open.write().unwrap_or_else(PoisonError::into_inner) {
+            open.index = None;
+        }
+        self.update(|status| {
+            status.phase = Phase::Scanning;
+            (status.last_error, status.stalled) = (Some(why.to_owned()), Some(why.to_owned()));
+        });
+        Ok(Arc::downgrade(&index))
+    }
+
+    /// The index was opened again. It can have a commit more than was told, if that came to the disk though it failed. It should
+    /// never have one less, but if it has, what comes is another history.
+    pub fn reopen(&self, index: Index) -> Result<(), PublishError> {
+        let mut state = self.state();
+        let mut position = index.position()?;
+        if position.is_comparable_to(&state.position) && position.generation < state.position.generation {
+            position = index.begin_epoch_after(position.epoch)?;
+        }
+        let view = index.view()?;
+        (state.is_complete, state.status.floor) = (view.is_complete()?, view.floor()?);
+        drop(view);
+        if position != state.position {
+            state.position = position;
+            state.caught_up = 0;
+            state.recent.clear();
+            state.recent_bytes = 0;
+        }
+        state.forget_ahead();
+        let stalled = state.status.stalled.take();
+        state.status.last_error.take_if(|error| stalled.as_ref() == Some(error));
+        if let Some(open) = &mut *self.open.write().unwrap_or_else(PoisonError::into_inner) {
+            open.index = Some(Arc::new(index));
+        }
+        drop(state);
+        self.changed.notify_all();
+        Ok(())
+    }
+
     /// The end of the engine.
     pub fn end(&self, reason: String) {
         self.close();
         let mut state = self.state();
         state.status.phase = Phase::Ended;
-        state.end_reason.get_or_insert(reason);
+        state.status.stalled = None;
+        state.status.end_reason.get_or_insert(reason);
         drop(state);
         self.changed.notify_all();
     }
 
     pub fn end_reason(&self) -> String {
-        self.state().end_reason.clone().unwrap_or_else(|| "it was stopped".to_owned())
+        self.state().status.end_reason.clone().unwrap_or_else(|| "it was stopped".to_owned())
     }
 }
 

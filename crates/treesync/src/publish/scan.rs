@@ -4,7 +4,7 @@ use super::PublishError;
 use super::reader::{Reader, Seen};
 use crate::index::{At, Below, Identity, Observation, Row, View};
 use crate::model::TreePath;
-use crate::tree::{NodeKind, Stat};
+use crate::tree::{NodeKind, Stat, TreeError};
 use std::collections::VecDeque;
 
 /// Rows that are looked at together.
@@ -30,7 +30,7 @@ pub(super) struct Scan {
     missing: Vec<(TreePath, At)>,
     /// Names compared so far.
     pub compared: u64,
-    /// Files that changed in every try. To be read later.
+    /// Files that changed in every try, or could not be read. To be read later.
     pub hot: Vec<At>,
 }
 
@@ -67,6 +67,24 @@ impl Scan {
         Self { entering: Some(path), levels: Vec::new(), missing: Vec::new(), compared: 0, hot: Vec::new() }
     }
 
+    /// Goes on with another reader. Directories that it was in and that are elsewhere by now are left: what stands at their
+    /// paths is not theirs. Whoever hears that they moved has them compared.
+    pub fn resume(&mut self, reader: &mut Reader) -> Result<(), PublishError> {
+        for (depth, level) in self.levels.iter().enumerate() {
+            // One that cannot be opened any more stays: each name in it is noted as such.
+            let is_other = match reader.identity(&level.path) {
+                Ok(opened) => opened.is_none_or(|(identity, _)| identity != level.identity),
+                Err(PublishError::Tree(_)) => false,
+                Err(error) => return Err(error),
+            };
+            if is_other && depth > 0 {
+                self.levels.truncate(depth);
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Looks at one name more, or enters or leaves a directory.
     pub fn step(&mut self, reader: &mut Reader, view: &View, out: &mut Vec<Observation>) -> Result<Step, PublishError> {
         if let Some(path) = self.entering.take() {
@@ -89,17 +107,14 @@ impl Scan {
         self.compared += 1;
         let is_there = name.is_some();
         let Some(name) = name.or_else(|| row.as_ref().map(|(name, _)| name.clone())) else { return Ok(Step::More) };
-        self.compare(name, row.map(|(_, row)| row), is_there, reader, view, out)
+        self.compare(name, row.as_ref().map(|(_, row)| row), is_there, reader, view, out)
     }
 
     /// A directory that cannot be listed stays as it was told last, but the root must be readable.
     fn enter(&mut self, path: TreePath, reader: &mut Reader, view: &View) -> Result<(), PublishError> {
         let is_root = path.is_root();
         match self.enter_readable(path, reader, view) {
-            Err(PublishError::Tree(error)) if !is_root => {
-                reader.note_error(&error);
-                Ok(())
-            }
+            Err(PublishError::Tree(error)) if !is_root => reader.pass_by(&error),
             entered => entered,
         }
     }
@@ -119,7 +134,7 @@ impl Scan {
     fn compare(
         &mut self,
         name: Vec<u8>,
-        row: Option<Row>,
+        row: Option<&Row>,
         is_there: bool,
         reader: &mut Reader,
         view: &View,
@@ -130,7 +145,16 @@ impl Scan {
         let Ok(path) = level.path.join(&name) else { return Ok(Step::More) };
         let parent = level.identity.clone();
         let travels = is_there && reader.rules().travels(&path);
-        let stat = if travels { reader.lookup().stat(&path)? } else { None };
+        let stat = match travels.then(|| reader.lookup().stat(&path)).transpose() {
+            Ok(stat) => stat.flatten(),
+            // Not what the index has: that is seen where it is read.
+            Err(TreeError::NotBelow { .. }) => None,
+            Err(error) => {
+                reader.pass_by(&error)?;
+                self.hot.push(At { parent: Some(parent), name });
+                return Ok(Step::More);
+            }
+        };
         let Some(stat) = stat.filter(|stat| stat.kind.travels()) else {
             if row.as_ref().is_some_and(|row| row.directory != 0) {
                 self.missing.push((path, At { parent: Some(parent), name }));
@@ -151,7 +175,7 @@ impl Scan {
         &mut self,
         path: TreePath,
         at: At,
-        row: Option<Row>,
+        row: Option<&Row>,
         reader: &mut Reader,
         view: &View,
         out: &mut Vec<Observation>,
@@ -171,7 +195,8 @@ impl Scan {
             self.entering = Some(path);
             found.below = Below::Compared;
             let known = found.identity.as_ref().map(|identity| view.directory_of(identity)).transpose()?.flatten();
-            if known.is_none() && row.is_some_and(|row| row.directory != 0) {
+            // As it is in the index now: the row at hand may be from before the last commits.
+            if known.is_none() && view.row_of(&observation.at)?.is_some_and(|row| row.directory != 0) {
                 // It takes the place, and the rows, of another directory.
                 step = Step::Commit;
             }
@@ -184,7 +209,7 @@ impl Scan {
     fn look_for_missing(&mut self, reader: &mut Reader, view: &View, out: &mut Vec<Observation>) -> Result<Step, PublishError> {
         let Some((path, at)) = self.missing.pop() else { return Ok(Step::Done) };
         match view.row_of(&at)?.filter(|row| row.directory != 0) {
-            Some(row) => self.observe(path, at, Some(row), reader, view, out),
+            Some(row) => self.observe(path, at, Some(&row), reader, view, out),
             None => Ok(Step::More),
         }
     }

@@ -62,6 +62,10 @@ pub struct PublishStatus {
     pub sent_bytes: u64,
     /// What went wrong last and was passed by, with its path.
     pub last_error: Option<String>,
+    /// Why nothing is taken in at present though it has not ended: there is no room for the index. It is tried again.
+    pub stalled: Option<String>,
+    /// Why it has ended; none while it has not.
+    pub end_reason: Option<String>,
 }
 
 /// What a push or a delete changed, or would.

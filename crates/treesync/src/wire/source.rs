@@ -198,6 +198,8 @@ impl Source for Publisher {
             ("polling because", reason),
             ("index", Some(status.index.to_owned())),
             ("last error", status.last_error),
+            ("stalled", status.stalled),
+            ("ended because", status.end_reason),
         ];
         let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?)));
         let details = texts.chain(numbers.map(|(name, number)| (name.to_owned(), number.to_string()))).collect();

@@ -80,6 +80,11 @@ impl Disk {
         self.is_mounted = false;
     }
 
+    /// Clears the inode of a name, as a fault of the disk can. Only ext4, and not while it is mounted.
+    pub fn damage(&self, name: &str) {
+        run(Command::new("debugfs").args(["-w", "-R", &format!("clri /{name}")]).arg(self.folder.path().join("image")));
+    }
+
     /// Where it is mounted.
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("mounted")

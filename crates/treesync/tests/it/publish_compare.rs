@@ -1,0 +1,200 @@
+//! What changes while a publisher compares its whole source: what was seen last is what copies have in the end.
+
+use crate::copy_model::assert_same;
+use crate::follower::{Follower, truth};
+use crate::keeper::LONG;
+use crate::stage::{is_root_or_skipped, path};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+use treesync::model::Rules;
+use treesync::publish::{EngineObserver, EngineStep, PublishOptions, Publisher};
+use treesync::tree::Root;
+
+/// So many that a comparison takes at least three slices, each of 2,048 names.
+const OTHERS: usize = 5_000;
+
+type Deed = Box<dyn FnOnce() + Send>;
+
+/// Does something before each slice of a comparison, if there is something left to do.
+#[derive(Default)]
+struct BeforeSlices(Mutex<Vec<Deed>>);
+
+impl BeforeSlices {
+    /// The deeds of the next slices, in their order.
+    fn set(&self, deeds: Vec<Deed>) {
+        *self.0.lock().unwrap() = deeds.into_iter().rev().collect();
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.0.lock().unwrap().is_empty()
+    }
+}
+
+impl EngineObserver for BeforeSlices {
+    fn before(&self, step: EngineStep) {
+        if step == EngineStep::Compare
+            && let Some(deed) = self.0.lock().unwrap().pop()
+        {
+            deed();
+        }
+    }
+}
+
+struct World {
+    source: TempDir,
+    observer: Arc<BeforeSlices>,
+}
+
+impl World {
+    /// None, loudly, where the kernel does not tell of changes.
+    fn new(test: &str) -> Option<Self> {
+        if !is_root_or_skipped(test) {
+            return None;
+        }
+        let source = tempfile::tempdir_in("/dev/shm").unwrap();
+        fs::create_dir(source.path().join("m")).unwrap();
+        for number in 0..OTHERS {
+            fs::write(source.path().join(format!("m/f{number:04}")), "").unwrap();
+        }
+        Some(Self { source, observer: Arc::default() })
+    }
+
+    fn path(&self) -> &Path {
+        self.source.path()
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    /// Nothing is due until it is asked for.
+    fn publish(&self) -> Publisher {
+        let mut options = PublishOptions { observer: self.observer.clone(), ..PublishOptions::default() };
+        options.feed.windows.quiet = LONG;
+        options.feed.windows.longest = LONG;
+        Publisher::start(self.path(), options).unwrap()
+    }
+
+    /// The same when the source is compared to its end.
+    fn publish_compared(&self) -> Publisher {
+        let publisher = self.publish();
+        publisher.settle().unwrap();
+        publisher
+    }
+
+    /// The next comparison tells when its second slice is about to begin, and waits.
+    fn hold_second_slice(&self) -> (Receiver<()>, Sender<()>) {
+        let ((enters, is_entered), (release, is_released)) = (channel(), channel());
+        let hold = move || {
+            enters.send(()).unwrap();
+            is_released.recv().unwrap();
+        };
+        self.observer.set(vec![deed(|| {}), deed(hold)]);
+        (is_entered, release)
+    }
+
+    /// The deeds are done before the slices of a comparison, and what they changed is taken in between the slices.
+    fn rescan(&self, publisher: &Publisher, deeds: Vec<Deed>) {
+        self.observer.set(deeds);
+        publisher.rescan().unwrap();
+        assert!(self.observer.is_used_up(), "the comparison had fewer slices than there is to do");
+    }
+
+    fn assert_followed(&self, follower: &mut Follower, publisher: &Publisher, when: &str) {
+        follower.settle(publisher);
+        assert_same(&follower.copy.tree, &truth(&Root::open(self.path()).unwrap(), &Rules::default()), when);
+    }
+}
+
+fn deed(deed: impl FnOnce() + Send + 'static) -> Deed {
+    Box::new(deed)
+}
+
+#[test]
+fn what_a_comparison_saw_is_not_put_over_what_was_seen_later() {
+    let Some(world) = World::new("what_a_comparison_saw_is_not_put_over_what_was_seen_later") else { return };
+    for (name, bytes) in [("a-small", &b"old"[..]), ("a-large", &vec![0; 300_000]), ("a-gone", b"there"), ("a-kept/file", b"kept")] {
+        fs::create_dir_all(world.at(name).parent().unwrap()).unwrap();
+        fs::write(world.at(name), bytes).unwrap();
+    }
+    let publisher = world.publish();
+    let mut follower = Follower::fresh(&publisher);
+    follower.settle(&publisher);
+    let manifests = follower.manifests;
+    let (first, then) = (world.path().to_owned(), world.path().to_owned());
+    let seen_by_the_comparison = move || {
+        let at = |name: &str| first.join(name);
+        fs::write(at("a-small"), "1").unwrap();
+        fs::write(at("a-large"), vec![1; 300_000]).unwrap();
+        fs::remove_file(at("a-gone")).unwrap();
+        fs::write(at("a-new"), "new").unwrap();
+        fs::rename(at("a-kept"), at("a-moved")).unwrap();
+        fs::create_dir(at("b-made")).unwrap();
+        fs::write(at("b-made/file"), "made").unwrap();
+    };
+    let seen_later = move || {
+        let at = |name: &str| then.join(name);
+        fs::write(at("a-small"), "22").unwrap();
+        fs::write(at("a-large"), vec![2; 300_001]).unwrap();
+        fs::write(at("a-gone"), "here again").unwrap();
+        fs::remove_file(at("a-new")).unwrap();
+        fs::rename(at("a-moved"), at("a-home")).unwrap();
+        fs::write(at("b-made/file"), "made again").unwrap();
+        fs::rename(at("b-made"), at("a-made")).unwrap();
+    };
+    world.rescan(&publisher, vec![deed(seen_by_the_comparison), deed(seen_later)]);
+    world.assert_followed(&mut follower, &publisher, "what was last");
+    assert_eq!(follower.manifests, manifests, "the rest came as changes");
+}
+
+/// What nobody saw while it happened, since no publisher ran, is for the comparison at the start to find.
+#[test]
+fn what_changed_before_the_start_is_found_in_directories_that_move_while_it_is_compared() {
+    let Some(world) = World::new("what_changed_before_the_start_is_found_in_directories_that_move_while_it_is_compared") else { return };
+    fs::create_dir_all(world.at("z/deep")).unwrap();
+    fs::write(world.at("z/deep/file"), "old").unwrap();
+    drop(world.publish_compared());
+    fs::write(world.at("z/deep/file"), "changed").unwrap();
+    fs::write(world.at("m/f4999"), "changed as well").unwrap();
+    let (entered, release) = world.hold_second_slice();
+    let publisher = Arc::new(world.publish());
+    let mut follower = Follower::fresh(&publisher);
+    entered.recv().unwrap();
+    // The one is where the comparison is, the other where it is yet to come. Both go to where it was.
+    fs::rename(world.at("m"), world.at("a-m")).unwrap();
+    fs::rename(world.at("z"), world.at("a-z")).unwrap();
+    between_slices(&publisher, &release, |publisher| assert!(publisher.settle().is_ok()));
+    world.assert_followed(&mut follower, &publisher, "what nobody told of");
+}
+
+/// A push commits between two slices as well.
+#[test]
+fn what_a_comparison_saw_is_not_put_over_what_was_pushed_meanwhile() {
+    let Some(world) = World::new("what_a_comparison_saw_is_not_put_over_what_was_pushed_meanwhile") else { return };
+    fs::write(world.at("a"), "old").unwrap();
+    drop(world.publish_compared());
+    fs::write(world.at("a"), "seen by the comparison").unwrap();
+    let (entered, release) = world.hold_second_slice();
+    let publisher = Arc::new(world.publish());
+    let mut follower = Follower::fresh(&publisher);
+    entered.recv().unwrap();
+    fs::write(world.at("a"), "pushed").unwrap();
+    between_slices(&publisher, &release, |publisher| drop(publisher.push(&path("a"), false).unwrap()));
+    world.assert_followed(&mut follower, &publisher, "what was pushed");
+}
+
+/// Asks something of a publisher whose comparison is held, so that it is met between two slices.
+fn between_slices(publisher: &Arc<Publisher>, release: &Sender<()>, ask: impl FnOnce(&Publisher) + Send + 'static) {
+    let (asks, is_asked) = channel();
+    let publisher = publisher.clone();
+    let asking = std::thread::spawn(move || {
+        asks.send(()).unwrap();
+        ask(&publisher);
+    });
+    is_asked.recv().unwrap();
+    release.send(()).unwrap();
+    asking.join().unwrap();
+}
