@@ -21,6 +21,11 @@ impl IndexError {
             _ => false,
         }
     }
+
+    /// Whether the disk failed, and nothing is known of the index.
+    pub(super) fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::Store(error) if matches!(&**error, redb::Error::Io(error) if is_of_the_system(error)))
+    }
 }
 
 /// Errors that say nothing about what is in the file.
@@ -45,7 +50,11 @@ impl Folder {
                 return IndexError::Condemned { path, error: Box::new(error) };
             }
             match error {
-                IndexError::Store(error) => IndexError::io(&path, "use", std::io::Error::other(error)),
+                IndexError::Store(error) => match *error {
+                    // With its number: a full disk is waited for.
+                    redb::Error::Io(error) => IndexError::io(&path, "use", error),
+                    error => IndexError::io(&path, "use", std::io::Error::other(error)),
+                },
                 error => error,
             }
         })

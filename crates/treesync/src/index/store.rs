@@ -73,6 +73,8 @@ impl Index {
         let (state, index) = match caught(|| Self::open_sound(&folder, options)) {
             Ok(opened) => opened,
             Err(error @ (IndexError::InUse(_) | IndexError::Io { .. } | IndexError::Foreign { .. })) => return Err(error),
+            // The disk refuses to give it: that says nothing about it.
+            Err(error) if error.is_of_the_disk() => return Err(error),
             Err(error) => {
                 let path = folder.path_of(INDEX_FILE);
                 tracing::warn!(%error, path = %path.display(), "the index is damaged: it is set aside and built again by a scan");
