@@ -4,27 +4,26 @@
 use super::IndexError;
 use super::folder::Folder;
 use super::store::INDEX_FILE;
+use std::sync::atomic::Ordering;
 
 /// The index is not to be used again.
 pub(super) const REBUILD_FILE: &str = "index.rebuild";
 
 impl IndexError {
     /// Whether the index is the matter, and not the disk or the memory.
-    fn is_damage(&self) -> bool {
+    pub(super) fn is_damage(&self) -> bool {
         match self {
             Self::Damaged(_) | Self::Path(_) => true,
             Self::Store(error) => match &**error {
-                redb::Error::Corrupted(_) | redb::Error::TableDoesNotExist(_) | redb::Error::TableTypeMismatch { .. } => true,
+                redb::Error::Corrupted(_)
+                | redb::Error::TableDoesNotExist(_)
+                | redb::Error::TableTypeMismatch { .. }
+                | redb::Error::UpgradeRequired(_) => true,
                 redb::Error::Io(error) => !is_of_the_system(error),
                 _ => false,
             },
             _ => false,
         }
-    }
-
-    /// Whether the disk failed, and nothing is known of the index.
-    pub(super) fn is_of_the_disk(&self) -> bool {
-        matches!(self, Self::Store(error) if matches!(&**error, redb::Error::Io(error) if is_of_the_system(error)))
     }
 }
 
@@ -32,6 +31,11 @@ impl IndexError {
 pub(super) fn is_of_the_system(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{InvalidData, UnexpectedEof};
     !matches!(error.kind(), InvalidData | UnexpectedEof)
+}
+
+/// Whether the disk is full, or the quota of who writes.
+pub(super) fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
 }
 
 /// What reads a file that may be damaged: the store can panic then.
@@ -51,8 +55,14 @@ impl Folder {
             }
             match error {
                 IndexError::Store(error) => match *error {
-                    // With its number: a full disk is waited for.
-                    redb::Error::Io(error) => IndexError::io(&path, "use", error),
+                    // With its number: a full disk is waited for, also by who comes after whom it hit.
+                    redb::Error::Io(error) => {
+                        self.was_full.fetch_or(is_full(&error), Ordering::Relaxed);
+                        IndexError::io(&path, "use", error)
+                    }
+                    redb::Error::PreviousIo if self.was_full.load(Ordering::Relaxed) => {
+                        IndexError::io(&path, "use", std::io::Error::from_raw_os_error(libc::ENOSPC))
+                    }
                     error => IndexError::io(&path, "use", std::io::Error::other(error)),
                 },
                 error => error,
@@ -63,7 +73,11 @@ impl Folder {
     fn condemn(&self) {
         let noted = match self.is_condemned() {
             Ok(true) => return,
-            Ok(false) => self.create(REBUILD_FILE).and_then(|_| self.sync()),
+            Ok(false) => match self.create(REBUILD_FILE).and_then(|_| self.sync()) {
+                // Somebody else met it too.
+                Err(_) if matches!(self.is_condemned(), Ok(true)) => return,
+                noted => noted,
+            },
             Err(error) => Err(error),
         };
         let path = self.path_of(INDEX_FILE);
@@ -76,5 +90,26 @@ impl Folder {
     /// Whether the index was found damaged while it was in use.
     pub fn is_condemned(&self) -> Result<bool, IndexError> {
         self.has(REBUILD_FILE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::Root;
+
+    #[test]
+    fn a_full_disk_keeps_its_number_and_what_it_broke_is_known_by_it() {
+        let source = tempfile::tempdir().expect("a folder");
+        let folder = Folder::make(&Root::open(source.path()).expect("its root")).expect("its hidden folder");
+        let noted = |error: redb::Error| folder.noted::<()>(Err(IndexError::Store(Box::new(error)))).expect_err("an error");
+        assert!(!noted(redb::Error::PreviousIo).is_no_room(), "nothing is known of the disk");
+        let full = || redb::Error::Io(std::io::Error::from_raw_os_error(libc::ENOSPC));
+        assert!(noted(full()).is_no_room());
+        assert!(noted(redb::Error::PreviousIo).is_no_room());
+        let refused = noted(redb::Error::Io(std::io::Error::from_raw_os_error(libc::EIO)));
+        assert!(!refused.is_no_room() && !refused.is_damage(), "{refused}");
+        assert!(matches!(noted(redb::Error::Corrupted("a page".to_owned())), IndexError::Condemned { .. }));
+        assert!(matches!(folder.is_condemned(), Ok(true)));
     }
 }

@@ -11,6 +11,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 /// More than any of our small files has.
 const SMALL_MAX_BYTES: u64 = 64 * 1024;
@@ -20,6 +21,8 @@ const SMALL_MAX_BYTES: u64 = 64 * 1024;
 pub(super) struct Folder {
     directory: OwnedFd,
     path: PathBuf,
+    /// A write of the index failed since the disk was full. The store refuses everything then, until it is opened again.
+    pub(super) was_full: AtomicBool,
 }
 
 impl Folder {
@@ -59,7 +62,7 @@ impl Folder {
         if !is_ours(&stat) {
             return Err(IndexError::foreign(path, "belongs to another user"));
         }
-        Ok(Some(Self { directory, path }))
+        Ok(Some(Self { directory, path, was_full: AtomicBool::new(false) }))
     }
 
     /// For messages.

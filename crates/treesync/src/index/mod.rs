@@ -10,6 +10,7 @@ mod blocks;
 mod catch_up;
 mod commit;
 mod damage;
+mod doubt;
 mod folder;
 mod observation;
 mod origin;
@@ -104,7 +105,7 @@ impl IndexError {
             Self::Io { error, .. } => error,
             Self::Condemned { .. } | Self::Damaged(_) | Self::Foreign { .. } | Self::Path(_) | Self::InUse(_) => return false,
         };
-        matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
+        damage::is_full(error)
     }
 }
 

@@ -70,11 +70,14 @@ impl Index {
     pub fn open(root: &Root, options: &IndexOptions) -> Result<(Self, Opened), IndexError> {
         let folder = Arc::new(Folder::make(root)?);
         let origin = Origin::read(&folder)?;
+        if !folder.has(INDEX_FILE)? {
+            // What is made now is not what was found damaged: a crash can leave the note of that.
+            folder.remove(REBUILD_FILE)?;
+        }
         let (state, index) = match caught(|| Self::open_sound(&folder, options)) {
             Ok(opened) => opened,
-            Err(error @ (IndexError::InUse(_) | IndexError::Io { .. } | IndexError::Foreign { .. })) => return Err(error),
-            // The disk refuses to give it: that says nothing about it.
-            Err(error) if error.is_of_the_disk() => return Err(error),
+            // Whatever else it is says nothing about the index.
+            Err(error) if !error.is_damage() => return Err(error),
             Err(error) => {
                 let path = folder.path_of(INDEX_FILE);
                 tracing::warn!(%error, path = %path.display(), "the index is damaged: it is set aside and built again by a scan");
@@ -264,7 +267,8 @@ impl Index {
 
     /// Notes that the index is in use, and by which run of the host. When the last use was in another run and did not end in
     /// order, what was told after the generation that is returned may be lost: the source had not yet written it to its disk.
-    /// That is said again at each start until [`Index::set_durable`], since this one may end before all was read again.
+    /// That is said again at each start until [`Index::set_durable`], since this one may end before all was read again. Rows of
+    /// it forget the ctime of their file, so that each is read by whatever looks at it next, however late that is.
     pub fn begin_use(&self, boot: &[u8]) -> Result<Option<u64>, IndexError> {
         self.write(|tables| {
             let is_other = tables.meta.get(b"boot".as_slice())?.is_none_or(|known| known.value() != boot || boot.is_empty());
@@ -274,6 +278,7 @@ impl Index {
             if let Some(since) = since {
                 tables.set_number(IN_DOUBT_SINCE, since)?;
             }
+            new.map_or(Ok(()), |since| tables.doubt_content_after(since))?;
             tables.meta.insert(b"boot".as_slice(), boot)?;
             tables.set_number("clean", 0)?;
             Ok(since)

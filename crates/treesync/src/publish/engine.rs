@@ -107,7 +107,8 @@ impl Engine {
         let shared = Arc::new(Shared::new(index, opened, (root.clone(), stop), &options, detection)?);
         let (comparison, next_comparison) = (None, Instant::now());
         let (lets_go, is_ending, room_pause) = (false, false, FIRST_PAUSE);
-        let mut engine = Self { shared, root, options, feed, messages, comparison, next_comparison, lets_go, is_ending, room_pause, suspects };
+        let mut engine =
+            Self { shared, root, options, feed, messages, comparison, next_comparison, lets_go, is_ending, room_pause, suspects };
         engine.begin_comparison(false);
         engine.read_suspects()?;
         Ok(engine)
@@ -153,7 +154,7 @@ impl Engine {
     }
 
     fn follow_while_there_is_room(&mut self) -> Result<(), PublishError> {
-        self.read_suspects()?;
+        self.survive(Self::read_suspects)?;
         loop {
             match self.messages.recv_timeout(self.until_next()) {
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => {

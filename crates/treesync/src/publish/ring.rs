@@ -324,8 +324,10 @@ impl Shared {
 
     /// Begins a later epoch, for a copy that is ahead of us.
     pub fn begin_epoch_after(&self, epoch: u64) -> Result<(), PublishError> {
+        // Before the state: why there is none is in it.
+        let index = self.index()?;
         let mut state = self.state();
-        state.position = self.index()?.begin_epoch_after(epoch)?;
+        state.position = index.begin_epoch_after(epoch)?;
         state.caught_up = 0;
         state.status.floor = state.position.generation;
         state.recent.clear();

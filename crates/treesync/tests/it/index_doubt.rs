@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use treesync::index::{At, Below, Found, Index, IndexOptions, Observation};
-use treesync::model::{ContentHash, Kind, Rules};
+use treesync::model::{ContentHash, Kind, Mtime, Rules};
 use treesync::publish::{DetectionWish, EngineObserver, EngineStep, PublishOptions, Publisher};
 use treesync::tree::Root;
 
@@ -91,6 +91,18 @@ fn lost_bytes_are_noticed_although_the_publisher_dies_at_any_step_before() {
         }
     }
     assert!(deaths > 8, "every step was a trial: {deaths}");
+}
+
+/// However late it can be read: a disk that refuses to, for example, is asked again by a later scan.
+#[test]
+fn a_row_of_lost_bytes_forgets_the_ctime_that_would_have_it_passed_by() {
+    let source = source_that_lost_bytes();
+    let index = open(source.path());
+    let ctime = |name: &str| index.view().unwrap().row(&path(name)).unwrap().unwrap().stamp.ctime;
+    let kept = ctime("kept");
+    assert_ne!(ctime("late"), Mtime::default());
+    index.begin_use(b"next").unwrap();
+    assert_eq!((ctime("kept"), ctime("late")), (kept, Mtime::default()));
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn follow_if_it_lives(copy: &Path, publisher: &Arc<Publisher>, position: Positio
 /// What was said to be durable is in the index, before anybody reads the source again.
 fn assert_durable(source: &Path, durable: Option<Position>) {
     let Some(durable) = durable else { return };
-    let (index, _) = Index::open(&Root::open(&source).unwrap(), &IndexOptions::default()).unwrap();
+    let (index, _) = Index::open(&Root::open(source).unwrap(), &IndexOptions::default()).unwrap();
     let position = index.position().unwrap();
     assert!(
         position.is_comparable_to(&durable) && position.generation >= durable.generation,
