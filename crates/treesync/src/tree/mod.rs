@@ -20,7 +20,7 @@ pub use extent::{BLOCK_BYTES, DataExtents};
 pub(crate) use hash::hash_sparse_until;
 pub use hash::{hash_sparse, in_parallel};
 pub use lookup::{DIRECTORIES_HELD_OPEN, Lookup};
-pub(crate) use lookup::{open_below, own_path};
+pub(crate) use lookup::{open_below, own_path, reopen};
 pub use read::Reading;
 pub use root::{Filesystem, Root};
 pub use stat::{Identity, NodeKind, Stat};
