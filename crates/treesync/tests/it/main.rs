@@ -38,3 +38,4 @@ mod tree;
 mod verify_dropped;
 mod verify_resume;
 mod wire;
+mod worker;
