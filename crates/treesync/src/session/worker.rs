@@ -214,7 +214,10 @@ impl Worker {
             if let Err(fault) = self.or_fault(|worker| worker.obey(order).and_then(|()| worker.settle())) {
                 self.fail(fault);
             }
-            if let Err(fault) = self.or_fault(Self::look_around) {
+            if let Err(fault) = self.or_fault(|worker| {
+                worker.look_around();
+                Ok(())
+            }) {
                 self.fail(fault);
             }
         }
@@ -242,12 +245,11 @@ impl Worker {
     }
 
     /// What is done beside orders.
-    fn look_around(&mut self) -> Result<(), Fault> {
+    fn look_around(&mut self) {
         self.stage_ahead();
         if let Some((paths, total)) = self.replica.as_mut().and_then(|replica| replica.drifted()) {
             self.say(Said::Drift { paths, total });
         }
-        Ok(())
     }
 
     /// Has the copy tidied up when it has rested.

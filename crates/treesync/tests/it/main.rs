@@ -27,6 +27,7 @@ mod publish_operations;
 mod raw_clone;
 mod real_trees;
 mod reconcile;
+mod refused;
 mod renewal;
 mod rsync;
 mod scripted;

@@ -14,7 +14,7 @@ use treesync::wire::Address;
 use crate::scripted::{Scripted, at, batch};
 use crate::wire::Served;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// Where a copy panics, the first time that it comes there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
