@@ -5,6 +5,7 @@
 mod apply;
 mod certificates;
 mod copy_model;
+mod deep;
 mod disk;
 mod drift;
 mod feed_filesystems;
