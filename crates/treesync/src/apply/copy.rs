@@ -6,7 +6,7 @@ mod rest;
 
 use super::contents::Contents;
 use super::error::{CopyError, Problem};
-use super::hidden::intent::{Intent, MOST_BYTES};
+use super::hidden::intent::{Intent, IntentError, MOST_BYTES};
 use super::hidden::{Home, Marker, MarkerState, NAMES_ON_A_SHELF, RawClone, marker};
 use super::observer::{Observer, Step, Unobserved};
 use super::plan::{Given, Plan, plan};
@@ -92,7 +92,7 @@ impl Copy {
     /// Blocks; when it returns, what was redone is visible and durable.
     ///
     /// # Errors
-    /// It is locked, has foreign content, or a disk fails. Of what only a repair can mend, [`Copy::unusable`] tells.
+    /// It is locked, has foreign content, is of a newer version, or a disk fails. Of what only a repair can mend, [`Copy::unusable`] tells.
     pub fn open(root: Root, options: CopyOptions) -> Result<Self, CopyError> {
         let path = root.path().to_owned();
         Self::open_inner(root, options).map_err(|problem| CopyError { copy: path, problem })
@@ -105,7 +105,8 @@ impl Copy {
             return Err(Problem::Foreign(first.clone()));
         }
         let home = Home::open(&root)?;
-        let (marker, unusable) = match marker::read(&root, &home)? {
+        let read = if is_marked { marker::read } else { marker::read_of_bare };
+        let (marker, unusable) = match read(&root, &home)? {
             Ok(marker) => (marker, None),
             Err(reason) => (None, Some(reason.to_owned())),
         };
@@ -147,6 +148,7 @@ impl Copy {
         let stored = self.home.read("intent", MOST_BYTES)?.map(|bytes| Intent::decode(&bytes));
         match stored {
             Some(Ok((stored, checksum))) if checksum == intent => self.pending = Some(stored),
+            Some(Err(IntentError::Newer(found))) => return Err(Problem::Newer { what: "intent", found, known: Intent::VERSION }),
             _ => {
                 self.unusable = Some("it was being changed, and what was to be done is lost".to_owned());
                 return Ok(());

@@ -29,6 +29,18 @@ pub enum Problem {
     /// The hidden directory is not ours.
     #[error("{0} in it is not a directory of ours alone (mode 0700); move it away, and compare the copy with the source")]
     Hidden(&'static str),
+    /// A newer version of treesync wrote what is there, and this one would destroy what that knows.
+    #[error(
+        "its {what} is of version {found}, and this treesync reads up to {known}; update it, or remove .treesync and adopt the copy to have it compared afresh"
+    )]
+    Newer {
+        /// What is newer.
+        what: &'static str,
+        /// Of which version.
+        found: u8,
+        /// The last one that this program reads.
+        known: u8,
+    },
     /// Its position means nothing in this history; a comparison with the manifest gives it a new one.
     #[error("{0}; it must be compared with the source first (verify with repair)")]
     NeedsManifest(String),

@@ -201,6 +201,9 @@ pub(super) struct Verify {
     /// Make the copy equal. Nobody may subscribe with it meanwhile.
     #[arg(long)]
     pub(super) repair: bool,
+    /// Repair also a directory with files in it that is no copy yet, or a copy of another source: what is there now goes.
+    #[arg(long, requires = "repair")]
+    pub(super) adopt: bool,
     /// Keep in FILE, outside of the copy, which bytes were read: the same command goes on from there after an end. Gone
     /// when all is read.
     #[arg(long, value_name = "FILE")]

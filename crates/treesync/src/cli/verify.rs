@@ -15,8 +15,8 @@ use crate::verify::Level;
 use crate::wire::Client;
 
 pub(super) async fn verify(arguments: Verify, output: &Output) -> anyhow::Result<Outcome> {
-    let Verify { directory, against, level, repair, resume, travel, preserve, tls } = arguments;
-    let options = CopyOptions { rules: rules(travel, preserve)?.into(), adopt: repair, ..CopyOptions::default() };
+    let Verify { directory, against, level, repair, adopt, resume, travel, preserve, tls } = arguments;
+    let options = CopyOptions { rules: rules(travel, preserve)?.into(), adopt, ..CopyOptions::default() };
     let client = Client::connect(&against, tls.source().as_ref()).await?;
     let verifier = Verifier { directory: directory.clone(), options, level: Level::from(level), progress: resume };
     let (findings, mut found) = mpsc::unbounded_channel();

@@ -107,10 +107,12 @@ impl Arrangement<'_, '_> {
         if let Some(row) = row {
             self.tables.put_row(&record.place, &row)?;
         }
-        if let (Some(from), Some(to)) = (from_path, self.tables.path_of(&record.place)?) {
-            self.log(Structural::RenameDirectory { generation: self.generation, from, to })?;
+        match (from_path, self.tables.path_of(&record.place)?) {
+            (Some(from), Some(to)) => self.log(Structural::RenameDirectory { generation: self.generation, from, to }),
+            // Its path is too long now.
+            (Some(path), None) => self.log(Structural::Remove { generation: self.generation, path }),
+            (None, _) => Ok(()),
         }
-        Ok(())
     }
 
     fn log(&mut self, change: Structural) -> Result<(), IndexError> {

@@ -161,8 +161,8 @@ impl CatchUp {
 fn sorted(view: &View, places: Vec<Place>) -> Result<Changed, IndexError> {
     let mut paths = Vec::with_capacity(places.len());
     for place in places {
-        let path = view.tables.path_of(&place)?.ok_or(IndexError::Damaged("a row is in a directory that is not there"))?;
-        paths.push((path, place));
+        // What has no path is too deep by now, and does not travel.
+        paths.extend(view.tables.path_of(&place)?.map(|path| (path, place)));
     }
     paths.sort_by(|one, next| one.0.cmp(&next.0));
     Ok(Changed::Sorted(paths.into_iter()))

@@ -181,16 +181,17 @@ impl<T: ReadableTable<Bytes, Bytes>> Tables<T> {
     pub fn path_of_directory(&self, directory: u64) -> Result<Option<TreePath>, IndexError> {
         let Some(chain) = self.ancestry(directory)? else { return Ok(None) };
         let names: Vec<&[u8]> = chain.iter().rev().map(|(_, name)| name.as_slice()).collect();
-        Ok(Some(TreePath::parse(names.join(&b'/'))?))
+        // A directory above it moved: it is longer or deeper now than a path may be, and does not travel.
+        Ok(TreePath::parse(names.join(&b'/')).ok())
     }
 
-    /// The path of a place; none when its directory is not in the tree. The place itself may be empty.
+    /// The path of a place; none when its directory is not in the tree, or the path would be too long. The place itself may be empty.
     pub fn path_of(&self, place: &Place) -> Result<Option<TreePath>, IndexError> {
         if place.directory == 0 {
             return Ok(Some(TreePath::root()));
         }
         let Some(parent) = self.path_of_directory(place.directory)? else { return Ok(None) };
-        Ok(Some(parent.join(&place.name)?))
+        Ok(parent.join(&place.name).ok())
     }
 
     /// The place of a path; none when a directory on the way is not in the tree.

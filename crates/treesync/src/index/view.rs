@@ -215,7 +215,9 @@ impl Walk {
                 continue;
             };
             level.last = Some(name.clone());
-            let (path, place) = (level.path.join(&name)?, Place { directory: level.directory, name });
+            // Longer or deeper than a path may be: it does not travel.
+            let Ok(path) = level.path.join(&name) else { continue };
+            let place = Place { directory: level.directory, name };
             if row.directory != 0 {
                 self.enter(row.directory, path.clone());
             }

@@ -16,6 +16,6 @@ pub use content::{ContentHash, Wanted};
 pub use encode::{DecodeError, proto};
 pub use entry::{Entry, Kind, Mtime, Xattr};
 pub use manifest::ManifestPart;
-pub use path::{NAME_MAX_BYTES, PATH_MAX_BYTES, PathError, RESERVED_NAME, TreePath};
+pub use path::{NAME_MAX_BYTES, PATH_MAX_BYTES, PATH_MAX_NAMES, PathError, RESERVED_NAME, TreePath};
 pub use position::{Position, SourceId};
 pub use rules::{RuleOptions, Rules, RulesError};

@@ -12,6 +12,9 @@ pub const NAME_MAX_BYTES: usize = 255;
 /// Longest path that we carry. Above `PATH_MAX` (4,096), since lookups go from directory to directory;
 /// bounded, since every frame and key holds a path.
 pub const PATH_MAX_BYTES: usize = 32 * 1024;
+/// Most names of a path that we carry: as many of one byte as `PATH_MAX` (4,096 with its NUL, limits.h) has room for. No
+/// program can name a deeper path in one call, and what is done for each directory on the way stays bounded.
+pub const PATH_MAX_NAMES: usize = 2048;
 
 /// Why bytes are not a path of a tree.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -23,7 +26,7 @@ pub enum PathError {
     #[error("path {0:?} has an empty component, \".\" or \"..\"; name the path itself")]
     Component(String),
     /// A component or the path is too long.
-    #[error("path {0:?} is longer than {NAME_MAX_BYTES} bytes in a name or {PATH_MAX_BYTES} in all")]
+    #[error("path {0:?} is longer than {NAME_MAX_BYTES} bytes in a name, {PATH_MAX_BYTES} in all, or {PATH_MAX_NAMES} names")]
     TooLong(String),
     /// Contains a NUL byte.
     #[error("path {0:?} contains a NUL byte")]
@@ -58,7 +61,8 @@ impl TreePath {
         if bytes.contains(&0) {
             return Err(PathError::Nul(shown()));
         }
-        if bytes.len() > PATH_MAX_BYTES || bytes.split(|byte| *byte == b'/').any(|name| name.len() > NAME_MAX_BYTES) {
+        if bytes.len() > PATH_MAX_BYTES || is_too_deep(&bytes) || bytes.split(|byte| *byte == b'/').any(|name| name.len() > NAME_MAX_BYTES)
+        {
             return Err(PathError::TooLong(shown()));
         }
         if !bytes.is_empty() && bytes.split(|byte| *byte == b'/').any(|name| matches!(name, b"" | b"." | b"..")) {
@@ -147,6 +151,11 @@ impl TreePath {
     }
 }
 
+/// Looked at only where there is room for so many names.
+fn is_too_deep(bytes: &[u8]) -> bool {
+    bytes.len() >= 2 * PATH_MAX_NAMES && bytes.split(|byte| *byte == b'/').nth(PATH_MAX_NAMES).is_some()
+}
+
 impl Ord for TreePath {
     fn cmp(&self, other: &Self) -> Ordering {
         self.names().cmp(other.names())
@@ -186,6 +195,8 @@ mod tests {
             assert!(TreePath::parse(bad).is_err(), "{bad:?}");
         }
         assert!(TreePath::parse(vec![b'a'; 256]).is_err());
+        let deep = |names: usize| vec!["a"; names].join("/");
+        assert!(TreePath::parse(deep(PATH_MAX_NAMES)).is_ok() && TreePath::parse(deep(PATH_MAX_NAMES + 1)).is_err());
         assert!(TreePath::parse("a/.treesync").is_ok(), "reserved at the root only");
     }
 

@@ -14,13 +14,15 @@ use std::collections::BTreeSet;
 
 /// Bytes of small files that a push carries with it.
 const PUSH_INLINE_BYTES: u64 = 8 * 1024 * 1024;
+/// Paths that a refusal names.
+const PATHS_SAID: usize = 5;
 /// Paths that one commit of a push has.
 const PUSH_PATHS: usize = 4096;
 
 impl Engine {
     /// Reads a path and all below, and commits it as new.
     pub(super) fn push(&mut self, path: &TreePath, is_dry_run: bool) -> Result<Changed, PublishError> {
-        let paths = self.travelling(path)?;
+        let (paths, _) = self.at_and_below(path)?;
         if !is_dry_run {
             // What stands above must be known, and what is gone must be gone, before it is put.
             self.settle_feed()?;
@@ -55,12 +57,22 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes a path and all below from the source, and tells.
+    /// Removes a path and all below from the source, and tells. What does not travel is on no copy and in no dry run or
+    /// receipt, so it is not removed with the rest: with something of that below, nothing is.
     pub(super) fn delete(&mut self, path: &TreePath, is_dry_run: bool) -> Result<Changed, PublishError> {
         if path.is_root() {
             return Err(PublishError::Refused("the root of a source cannot be deleted; name a path in it".to_owned()));
         }
-        let paths = self.travelling(path)?;
+        let (paths, others) = self.at_and_below(path)?;
+        if !others.is_empty() {
+            let some: Vec<String> = others.iter().take(PATHS_SAID).map(ToString::to_string).collect();
+            return Err(PublishError::Refused(format!(
+                "{path} has {} paths below that do not travel, and would go unseen: {}{}; remove or move them at the source first, or delete what is beside them",
+                others.len(),
+                some.join(", "),
+                if others.len() > some.len() { " and more" } else { "" },
+            )));
+        }
         if !is_dry_run {
             let removed = self.remove(path);
             self.look_at(path)?;
@@ -69,26 +81,29 @@ impl Engine {
         Ok(Changed { position: self.shared.position(), paths })
     }
 
-    /// All paths at and below one that travel.
-    fn travelling(&self, path: &TreePath) -> Result<Vec<TreePath>, PublishError> {
+    /// All paths at and below one that travel, and those that do not: of a directory that is excluded, itself.
+    fn at_and_below(&self, path: &TreePath) -> Result<(Vec<TreePath>, Vec<TreePath>), PublishError> {
         if !self.shared.rules.travels(path) {
             return Err(PublishError::Refused(format!("{path} is excluded, so no copy has it")));
         }
-        let mut paths = Vec::new();
+        let (mut paths, mut others) = (Vec::new(), Vec::new());
         let mut walk = Walk::new(&self.root, path.clone());
         while let Some(visit) = walk.next() {
             let visit = visit?;
             if !self.shared.rules.travels(&visit.path) {
                 walk.skip_below();
+                others.push(visit.path);
             } else if visit.stat.kind.travels() {
                 paths.push(visit.path);
+            } else {
+                others.push(visit.path);
             }
         }
         if paths.first() != Some(path) {
             let source = self.root.path().display();
             return Err(PublishError::Refused(format!("{path} is not in {source}, or is of a kind that does not travel; check the path")));
         }
-        Ok(paths)
+        Ok((paths, others))
     }
 
     /// Directories bottom up: each is empty when its turn comes, or the removal fails and says where.

@@ -5,7 +5,7 @@ use super::ring::Shared;
 use super::still;
 use crate::feed::{Feed, identity_of};
 use crate::index::{At, BLOCK_BYTES, Below, Found, Identity, LARGE_FILE_BYTES, Stamp, View};
-use crate::model::{ContentHash, Entry, INLINE_MAX_BYTES, Kind, Mtime, Rules, TreePath};
+use crate::model::{ContentHash, Entry, INLINE_MAX_BYTES, Kind, Mtime, PathError, Rules, TreePath};
 use crate::tree::{Lookup, NodeKind, Reading, Root, Stat, Stop, TreeError, hash_sparse_until, in_parallel};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -156,6 +156,13 @@ impl<'a> Reader<'a> {
         self.met.unreadable += 1;
         self.met.last_error = Some(error.to_string());
         Ok(())
+    }
+
+    /// Notes a name that has no path that we carry.
+    pub fn note_left_out(&mut self, error: &PathError) {
+        tracing::warn!(%error, "a path is left out, with all below");
+        self.met.unreadable += 1;
+        self.met.last_error = Some(error.to_string());
     }
 
     fn read_readable(&mut self, path: &TreePath) -> Result<Seen, PublishError> {

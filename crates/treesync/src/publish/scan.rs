@@ -141,8 +141,14 @@ impl Scan {
         out: &mut Vec<Observation>,
     ) -> Result<Step, PublishError> {
         let Some(level) = self.levels.last() else { return Ok(Step::More) };
-        // Deeper than a path may be: it does not travel.
-        let Ok(path) = level.path.join(&name) else { return Ok(Step::More) };
+        let path = match level.path.join(&name) {
+            Ok(path) => path,
+            // Longer or deeper than a path may be: it does not travel.
+            Err(error) => {
+                reader.note_left_out(&error);
+                return Ok(Step::More);
+            }
+        };
         let parent = level.identity.clone();
         let travels = is_there && reader.rules().travels(&path);
         let stat = match travels.then(|| reader.lookup().stat(&path)).transpose() {

@@ -88,13 +88,19 @@ impl Follower {
         Fault::Failed(error.to_string())
     }
 
+    /// Has small files come together. An error names the copy, as all of its errors do.
+    fn prefetch<'p>(&self, puts: impl Iterator<Item = &'p Put>, contents: &SharedContents) -> Result<(), Fault> {
+        let wanted = puts.filter_map(|put| put.entry.file().map(|(size, content)| Wanted::whole(put.path.clone(), size, content)));
+        contents.prefetch(wanted).map_err(|error| Fault::Failed(format!("{}: {error}", self.copy.root().path().display())))
+    }
+
     /// A copy of another source is not made one of this by accident.
     fn check_source(&self, position: &Position) -> Result<(), Fault> {
         let marked = self.copy.marker().map(|marker| marker.position);
         let is = self.copy.cloned_at().or(marked).map(|at| at.source).filter(|is| *is != position.source);
         match is {
             Some(is) if !self.adopt => Err(Fault::Failed(format!(
-                "{}: it is a copy of source {is}, not of {}; subscribe with --adopt to turn it into its copy, or name the right directory",
+                "{}: it is a copy of source {is}, not of {}; give --adopt to turn it into its copy, or name the right directory",
                 self.copy.root().path().display(),
                 position.source
             ))),
@@ -131,7 +137,7 @@ impl Follower {
         }
         let batch = repairer.batch(&part.puts, &found, part.position, part.is_last_part);
         if part.is_last_part || !batch.puts.is_empty() || !batch.structure.is_empty() {
-            prefetch(batch.puts.iter().filter(|put| put.content_generation > 0), contents)?;
+            self.prefetch(batch.puts.iter().filter(|put| put.content_generation > 0), contents)?;
             self.copy.repair(&batch, contents).map_err(|error| self.fault(&error))?;
         }
         if part.is_last_part {
@@ -153,7 +159,7 @@ impl Replica for Follower {
     fn apply(&mut self, batch: &Batch, contents: &SharedContents) -> Result<(), Fault> {
         let at = self.copy.position().map_or(0, |position| position.generation);
         let is_wanted = |put: &&Put| put.inline.is_none() && put.content_generation > at && put.held_at.is_none() && put.delta.is_none();
-        prefetch(batch.puts.iter().filter(is_wanted), contents)?;
+        self.prefetch(batch.puts.iter().filter(is_wanted), contents)?;
         self.copy.apply(batch, contents).map_err(|error| self.fault(&error))?;
         Ok(())
     }
@@ -210,11 +216,6 @@ impl Replica for Follower {
             }
         }
     }
-}
-
-fn prefetch<'p>(puts: impl Iterator<Item = &'p Put>, contents: &SharedContents) -> Result<(), Fault> {
-    let wanted = puts.filter_map(|put| put.entry.file().map(|(size, content)| Wanted::whole(put.path.clone(), size, content)));
-    contents.prefetch(wanted).map_err(|error| Fault::Failed(error.to_string()))
 }
 
 impl Contents for SharedContents {

@@ -88,6 +88,8 @@ struct Progress {
     /// Between the parts of one step nobody can join.
     is_between_parts: bool,
     has_caught_up: bool,
+    /// Where the source had nothing more, until something came.
+    in_sync: Option<Position>,
     recent: VecDeque<Arc<Batch>>,
 }
 
@@ -95,7 +97,8 @@ impl Lane {
     /// Runs until the stream breaks or no copy is left. Cancel safe: copies keep what they were given whole.
     pub(super) async fn run(mut self, group: Group) -> Ended {
         let (entrance, mut joining) = mpsc::unbounded_channel();
-        let mut progress = Progress { at: group.since, is_between_parts: false, has_caught_up: false, recent: VecDeque::new() };
+        let mut progress =
+            Progress { at: group.since, is_between_parts: false, has_caught_up: false, in_sync: None, recent: VecDeque::new() };
         let ended = self.follow(&mut progress, &entrance, &mut joining).await;
         self.main.leave(self.number);
         for seat in &self.seats {
@@ -147,6 +150,7 @@ impl Lane {
         match message {
             Message::Batch(batch) => {
                 let batch = Arc::new(batch);
+                progress.in_sync = None;
                 progress.is_between_parts = !batch.is_last_part;
                 if batch.is_last_part {
                     progress.at = Some(Position { source: batch.source, epoch: batch.epoch, generation: batch.to });
@@ -161,13 +165,14 @@ impl Lane {
                 let part = Arc::new(part);
                 progress.is_between_parts = !part.is_last_part;
                 progress.recent.clear();
+                progress.in_sync = None;
                 if part.is_last_part {
                     progress.at = Some(part.position);
                 }
                 self.order_all(|| Order::Reconcile { lane, part: part.clone(), contents: contents.clone() }).await;
             }
             Message::InSync(position) => {
-                progress.has_caught_up = true;
+                (progress.has_caught_up, progress.in_sync) = (true, Some(position));
                 self.order_all(|| Order::InSync { lane, position }).await;
             }
             Message::Ahead(ahead) => {
@@ -212,7 +217,8 @@ impl Lane {
                 let contents = Arc::new(SharedContents::new(self.client.clone(), Handle::current(), self.spool_directory.clone()));
                 drop(seat.orders.send(Order::Apply { lane: self.number, batch: batch.clone(), contents }).await);
             }
-            if let Some(position) = progress.at {
+            // A lane that still catches up knows nothing of that.
+            if let Some(position) = progress.in_sync {
                 drop(seat.orders.send(Order::InSync { lane: self.number, position }).await);
             }
             self.seats.push(seat);

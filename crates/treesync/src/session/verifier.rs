@@ -26,7 +26,8 @@ const DIRECTORIES_MAX: usize = 10_000;
 pub struct Verifier {
     /// The root of the copy.
     pub directory: PathBuf,
-    /// As the copy is kept; the rules are those that it is compared by.
+    /// As the copy is kept; the rules are those that it is compared by. A repair of what is no copy of the source, but of another
+    /// or of nobody, is refused unless it is to be adopted.
     pub options: CopyOptions,
     /// How closely.
     pub level: Level,
@@ -177,7 +178,7 @@ impl Verifier {
         let open = move || -> Result<Follower, VerifyError> {
             let copy = Copy::open(Root::open(&self.directory)?, self.options.clone())?;
             let comparer = Comparer::with_progress(self.progress(copy.root())?);
-            Ok(Follower::new(copy, true, comparer))
+            Ok(Follower::new(copy, self.options.adopt, comparer))
         };
         let mut follower = when_idle(open).await??;
         let mut messages = client.subscribe(None, "verify", &[]).await?;

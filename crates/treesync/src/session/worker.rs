@@ -1,5 +1,6 @@
 //! One thread for each copy: it alone touches the copy, in the order of its orders.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -210,23 +211,45 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         while let Some(order) = self.orders.blocking_recv() {
-            let done = self.obey(order).and_then(|()| self.settle());
-            if let Err(fault) = done {
-                self.lane.store(NO_LANE, Ordering::Release);
-                self.replica = None;
-                self.undurable = None;
-                self.hints.clear();
-                self.say(Said::Fault(fault));
+            if let Err(fault) = self.or_fault(|worker| worker.obey(order).and_then(|()| worker.settle())) {
+                self.fail(fault);
             }
-            self.stage_ahead();
-            if let Some((paths, total)) = self.replica.as_mut().and_then(|replica| replica.drifted()) {
-                self.say(Said::Drift { paths, total });
+            if let Err(fault) = self.or_fault(|worker| {
+                worker.look_around();
+                Ok(())
+            }) {
+                self.fail(fault);
             }
         }
         // Nobody waits for the answer any more; the copy is in order either way.
         drop(self.make_durable());
         let replica = self.replica.as_mut();
         replica.map(|replica| (0..LAST_PIECES).take_while(|_| replica.tidy()).count());
+    }
+
+    /// A defect is a fault of this copy, which is dropped with what it has half done and opened anew: else its thread would be
+    /// gone, and nobody would be told.
+    fn or_fault(&mut self, work: impl FnOnce(&mut Self) -> Result<(), Fault>) -> Result<(), Fault> {
+        catch_unwind(AssertUnwindSafe(|| work(self))).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            Err(Fault::Failed(format!("a defect of treesync stopped it: {}; report it", text.unwrap_or("a panic without words"))))
+        })
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        self.lane.store(NO_LANE, Ordering::Release);
+        self.replica = None;
+        self.undurable = None;
+        self.hints.clear();
+        self.say(Said::Fault(fault));
+    }
+
+    /// What is done beside orders.
+    fn look_around(&mut self) {
+        self.stage_ahead();
+        if let Some((paths, total)) = self.replica.as_mut().and_then(|replica| replica.drifted()) {
+            self.say(Said::Drift { paths, total });
+        }
     }
 
     /// Has the copy tidied up when it has rested.
@@ -349,14 +372,25 @@ impl Worker {
                 done.send(()).ok();
                 Ok(())
             }
-            Order::InSync { lane, position } => {
-                if self.lane.load(Ordering::Acquire) == lane && self.replica.is_some() {
-                    self.make_durable()?;
-                    self.say(Said::InSync(position));
-                }
-                Ok(())
-            }
+            Order::InSync { lane, position } => self.in_sync(lane, position),
         }
+    }
+
+    /// The source has nothing beyond this position. Only a copy that is there is in sync. One that is beyond came from a lane that
+    /// was told more, and is told soon here as well; one that is not there has missed something, and asks anew.
+    fn in_sync(&mut self, lane: u64, position: Position) -> Result<(), Fault> {
+        let Some(replica) = self.replica.as_deref().filter(|_| self.lane.load(Ordering::Acquire) == lane) else { return Ok(()) };
+        let is = replica.position();
+        if is.is_some_and(|is| is.is_comparable_to(&position) && is.generation > position.generation) {
+            return Ok(());
+        }
+        if is != Some(position) {
+            let is = is.map_or_else(|| "no position".to_owned(), |is| is.to_string());
+            return Err(Fault::Failed(format!("its source is done at {position}, and the copy is at {is}; it asks anew from there")));
+        }
+        self.make_durable()?;
+        self.say(Said::InSync(position));
+        Ok(())
     }
 
     fn with(&mut self, lane: u64, change: impl FnOnce(&mut dyn Replica) -> Result<(), Fault>) -> Result<(), Fault> {

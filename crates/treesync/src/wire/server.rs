@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
@@ -27,6 +27,8 @@ use crate::model::proto::treesync_server::TreesyncServer;
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// How long the answer to that may take.
 pub(super) const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(10);
+/// Connections that wait until they are taken in; what the standard library asks for, too.
+const WAITING_MAX: u32 = 128;
 /// How long streams have to end when the server stops.
 const GRACE: Duration = Duration::from_secs(2);
 /// Room for frames under way: a megabyte a stream, more for all of a connection.
@@ -163,9 +165,11 @@ async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
         Ok(_) => fs::remove_file(path)?,
         Err(_) => {}
     }
-    let listener = UnixListener::bind(path)?;
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(path)?;
+    // Nobody can connect before it listens (connect(2): ECONNREFUSED), so nobody comes while others may.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    socket.listen(WAITING_MAX)
 }
 
 /// An error with all of its causes, since the first says the least.

@@ -137,6 +137,41 @@ fn a_copy_that_was_changed_is_found_with_exit_code_3_and_repaired() {
 }
 
 #[test]
+fn a_repair_of_a_wrong_directory_is_refused_unless_it_is_to_be_adopted() {
+    if !can_run("a_repair_of_a_wrong_directory_is_refused_unless_it_is_to_be_adopted") {
+        return;
+    }
+    let world = World::new();
+    let address = world.address();
+    let publisher = world.publish();
+    // One directory is of nobody, and one is a copy of another source.
+    std::fs::write(world.at("one/precious"), "mine").unwrap();
+    std::fs::create_dir(world.at("foreign")).unwrap();
+    std::fs::write(world.at("foreign/precious"), "theirs").unwrap();
+    let foreign = format!("unix:{}", world.text("foreign.sock"));
+    let mut other = Running::start(&["publish", &world.text("foreign"), "--listen", &foreign]);
+    other.wait_for(|line| line.starts_with("in sync at generation"));
+    assert!(run(&["subscribe", "--from", &foreign, &world.text("two"), "--once"]).status.success());
+    let repair = |copy: &str, more: &[&str]| run(&[&["verify", &world.text(copy), "--against", &address, "--repair"][..], more].concat());
+    for (copy, reason) in [("one", "precious"), ("two", "copy of source")] {
+        for level in ["marker", "metadata", "content"] {
+            let refused = repair(copy, &["--level", level]);
+            let said = text(&refused.stderr);
+            let names = said.contains(&world.text(copy)) && said.contains("adopt") && said.contains(reason);
+            assert!(refused.status.code() == Some(1) && names, "{copy}, {level}: {refused:?}");
+            assert!(world.at(copy).join("precious").exists() && !world.at(copy).join("index.html").exists(), "{copy} is as it was");
+        }
+        let adopted = repair(copy, &["--adopt"]);
+        assert!(adopted.status.success() && text(&adopted.stdout).contains("repaired"), "{adopted:?}");
+        rsync::assert_equal(&world.at("source"), &world.at(copy));
+    }
+    let alone = run(&["verify", &world.text("one"), "--against", &address, "--adopt"]);
+    assert_eq!(alone.status.code(), Some(2), "without a repair there is nothing to adopt: {alone:?}");
+    other.stop();
+    publisher.stop();
+}
+
+#[test]
 fn a_subscriber_that_was_killed_goes_on_where_it_was() {
     if !can_run("a_subscriber_that_was_killed_goes_on_where_it_was") {
         return;

@@ -200,6 +200,32 @@ fn a_delete_removes_at_the_source_and_refuses_what_is_not_safe() {
 }
 
 #[test]
+fn a_delete_is_refused_when_it_would_take_what_does_not_travel() {
+    let source = Source::new(&[("d/a", "a"), ("d/x/b", "b"), ("d/cache/c", "c"), ("d/cache/e", "e")]);
+    let pipe = source.path().join("d/x/pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let rules = Rules::new(RuleOptions { exclude: vec!["cache".to_owned()], ..RuleOptions::default() }).unwrap();
+    let publisher = Publisher::start(source.path(), PublishOptions { rules, ..polled() }).unwrap();
+    let before = publisher.settle().unwrap();
+    for is_dry_run in [true, false] {
+        let message = publisher.delete(&path("d"), is_dry_run).unwrap_err().to_string();
+        let parts = ["d has 2 paths", "d/cache", "d/x/pipe", "do not travel"];
+        assert!(parts.iter().all(|part| message.contains(part)) && !message.contains("d/cache/c"), "{message}");
+        assert_eq!(publisher.position(), before);
+    }
+    assert!(["d/a", "d/x/b", "d/cache/c", "d/cache/e", "d/x/pipe"].iter().all(|kept| source.path().join(kept).exists()));
+    for number in 0..50 {
+        source.write(&format!("many/{number}/cache"), "x");
+    }
+    let message = publisher.delete(&path("many"), false).unwrap_err().to_string();
+    assert!(message.contains("50 paths") && message.len() < 400, "{message}");
+    fs::remove_dir_all(source.path().join("d/cache")).unwrap();
+    fs::remove_file(pipe).unwrap();
+    assert_eq!(publisher.delete(&path("d"), false).unwrap().paths.len(), 4);
+    assert!(!source.path().join("d").exists());
+}
+
+#[test]
 fn a_checkpoint_is_durable_and_has_everything_before_it() {
     let source = Source::new(&[("a", "a")]);
     let publisher = source.publish();

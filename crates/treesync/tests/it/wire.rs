@@ -365,3 +365,35 @@ async fn a_listener_serves_several_sources_each_to_those_who_may() {
     drop((streams, stop));
     serving.await.expect("ran").expect("ended in order");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_but_its_owner_can_ever_connect_to_a_unix_socket() {
+    use std::os::unix::fs::PermissionsExt;
+    const ROUNDS: u32 = 2_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |round: u32| folder.path().join(round.to_string());
+    let paths: Vec<_> = (0..ROUNDS).map(path).collect();
+    let bound = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let watching = std::thread::spawn({
+        let (paths, bound) = (paths.clone(), bound.clone());
+        move || {
+            let mut open_to = std::collections::BTreeSet::new();
+            for (round, path) in paths.iter().enumerate() {
+                // Until it is connected to, or gone.
+                while bound.load(std::sync::atomic::Ordering::Acquire) <= round {
+                    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                        open_to.insert(std::fs::metadata(path).expect("it stays").permissions().mode() & 0o777);
+                        break;
+                    }
+                }
+            }
+            open_to
+        }
+    });
+    for (round, path) in (1..).zip(&paths) {
+        drop(Listening::bind(Scripted::default(), Address::Unix(path.clone()), None).await.expect("bound"));
+        bound.store(round, std::sync::atomic::Ordering::Release);
+    }
+    let open_to = watching.join().expect("watched");
+    assert!(open_to.is_subset(&[0o600].into()), "somebody connected while its mode was one of these, in decimal: {open_to:?}");
+}

@@ -6,7 +6,8 @@ use crate::model::{DecodeError, Entry, Mtime, TreePath};
 use crate::tree::Identity;
 use prost::Message;
 
-/// Marks the file, and its layout.
+/// Marks the file. The last byte is the digit of its version, counted up when the layout changes or an operation is added: an
+/// older version refuses to touch a copy that a newer one was changing.
 const MAGIC: &[u8; 8] = b"tsintnt1";
 const HEADER: usize = 8 + 4 + 8;
 /// An intent holds a fraction of a batch; more than this is not one of ours.
@@ -41,6 +42,9 @@ pub enum IntentError {
     /// Not written to the end, or damaged.
     #[error("it is not complete")]
     Incomplete,
+    /// Of this later version.
+    #[error("it is of version {0}")]
+    Newer(u8),
     /// Complete, and wrong all the same.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -69,11 +73,19 @@ impl Intent {
         (bytes, checksum)
     }
 
+    /// The version that this program writes, and reads.
+    pub(in crate::apply) const VERSION: u8 = MAGIC[7] - b'0';
+
     /// Checks everything: the file may be half written, or hostile.
     ///
     /// # Errors
-    /// Cut off, damaged, or with paths that lead outside.
+    /// Cut off, damaged, of a later version, or with paths that lead outside.
     pub fn decode(bytes: &[u8]) -> Result<(Self, u32), IntentError> {
+        if let Some(digit @ b'0'..=b'9') = bytes.strip_prefix(&MAGIC[..7]).and_then(<[u8]>::first)
+            && digit - b'0' > Self::VERSION
+        {
+            return Err(IntentError::Newer(digit - b'0'));
+        }
         let (header, payload) = bytes.split_at_checked(HEADER).ok_or(IntentError::Incomplete)?;
         let checksum = crc32c::crc32c(payload);
         let expected = [MAGIC, &checksum.to_le_bytes()[..], &(payload.len() as u64).to_le_bytes()].concat();

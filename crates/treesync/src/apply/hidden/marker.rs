@@ -4,14 +4,12 @@ use super::Home;
 use crate::apply::error::{CopyError, Problem};
 use crate::model::{Position, SourceId};
 use crate::tree::Root;
-use rustix::fs::{OFlags, XattrFlags};
+use rustix::fs::XattrFlags;
 use rustix::io::Errno;
-use std::fs::File;
-use std::io::Read;
 
 /// Only CAP_SYS_ADMIN may read or write `trusted.` (xattr(7)), so a pod cannot forge it.
 const XATTR: &str = "trusted.treesync.marker";
-/// Counted up when the layout changes; an older version refuses to touch what a newer one wrote.
+/// Counted up when the layout changes; an older version refuses to touch what a newer one wrote ([`Problem::Newer`]).
 const VERSION: u8 = 1;
 /// More than a marker of any version has.
 pub(super) const MOST_BYTES: u64 = 256;
@@ -29,6 +27,15 @@ pub enum MarkerState {
     },
     /// They are being made equal to a manifest, and that is not done: they are at no position.
     Repairing,
+}
+
+/// Why bytes are not a marker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum MarkerError {
+    /// Not whole, or of nobody.
+    Damaged,
+    /// Whole, and of this later version.
+    Newer(u8),
 }
 
 /// Where a copy is.
@@ -59,14 +66,14 @@ impl Marker {
         bytes
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
-        let damaged = "its marker is damaged";
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, MarkerError> {
+        let damaged = MarkerError::Damaged;
         let (content, checksum) = bytes.split_last_chunk::<4>().map(|(content, checksum)| (content, *checksum)).ok_or(damaged)?;
         if checksum != crc32c::crc32c(content).to_le_bytes() {
             return Err(damaged);
         }
-        if content.first().is_some_and(|version| *version > VERSION) {
-            return Err("its marker is of a newer version of treesync");
+        if let Some(newer) = content.first().filter(|version| **version > VERSION) {
+            return Err(MarkerError::Newer(*newer));
         }
         let content: &[u8; LENGTH - 4] = content.try_into().map_err(|_| damaged)?;
         let number = |at: usize| u64::from_le_bytes(content[at..at + 8].try_into().expect("eight bytes"));
@@ -88,20 +95,24 @@ pub(in crate::apply) fn read(root: &Root, home: &Home) -> Result<Result<Option<M
     read_or(root, || home.read("marker", MOST_BYTES))
 }
 
+/// As [`read`], of a copy whose hidden directory was missing. Of a newer version there is none then: whoever removed that
+/// directory wants the copy compared afresh.
+pub(in crate::apply) fn read_of_bare(root: &Root, home: &Home) -> Result<Result<Option<Marker>, &'static str>, Problem> {
+    match read(root, home) {
+        Err(Problem::Newer { .. }) => {
+            rustix::fs::fremovexattr(root, XATTR).map_err(Problem::own("remove the marker of a newer version"))?;
+            Ok(Ok(None))
+        }
+        read => read,
+    }
+}
+
 /// The marker of a copy, which another process may own; none when it was never synced.
 ///
 /// # Errors
 /// It is damaged, of a newer version, or cannot be read.
 pub fn read_marker(root: &Root) -> Result<Option<Marker>, CopyError> {
-    let own = || match crate::tree::open_below(root, b".treesync/marker", OFlags::RDONLY) {
-        Ok(file) => {
-            let mut bytes = Vec::new();
-            let read = File::from(file).take(MOST_BYTES).read_to_end(&mut bytes);
-            read.map(|_| Some(bytes)).map_err(Problem::own("read the marker"))
-        }
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(Problem::Own { action: "open the marker", error: error.into() }),
-    };
+    let own = || super::read_file(root, b".treesync/marker", MOST_BYTES);
     let read = read_or(root, own).and_then(|read| read.map_err(|reason| Problem::NeedsManifest(reason.to_owned())));
     read.map_err(|problem| CopyError { copy: root.path().to_owned(), problem })
 }
@@ -114,7 +125,11 @@ fn read_or(root: &Root, own: impl FnOnce() -> Result<Option<Vec<u8>>, Problem>) 
         Err(Errno::RANGE) => return Ok(Err("its marker is damaged")),
         Err(error) => return Err(Problem::Own { action: "read the marker", error: error.into() }),
     };
-    Ok(bytes.map(|bytes| Marker::decode(&bytes)).transpose())
+    match bytes.map(|bytes| Marker::decode(&bytes)).transpose() {
+        Ok(marker) => Ok(Ok(marker)),
+        Err(MarkerError::Damaged) => Ok(Err("its marker is damaged")),
+        Err(MarkerError::Newer(found)) => Err(Problem::Newer { what: "marker", found, known: VERSION }),
+    }
 }
 
 /// Whether the marker is a file in the hidden directory.
@@ -164,6 +179,6 @@ mod tests {
     fn a_newer_version_is_said_to_be_newer() {
         let mut bytes = vec![9, 1, 2, 3];
         bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
-        assert_eq!(Marker::decode(&bytes), Err("its marker is of a newer version of treesync"));
+        assert_eq!(Marker::decode(&bytes), Err(MarkerError::Newer(9)));
     }
 }

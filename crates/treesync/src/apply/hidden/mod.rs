@@ -12,7 +12,7 @@ pub use marker::{Marker, MarkerState, read_marker};
 
 use super::error::Problem;
 use crate::model::RESERVED_NAME;
-use crate::tree::{Root, Stat, open_below};
+use crate::tree::{NodeKind, Root, Stat, open_below, reopen};
 use marker::MOST_BYTES;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -82,16 +82,10 @@ impl Home {
         self.stage.as_fd()
     }
 
-    /// Small files of ours, whole; `None` when absent. Longer ones are cut, and so do not pass their checksum.
+    /// Small files of ours, whole; `None` when absent, or something else than a file is there. Longer ones are cut, and so do
+    /// not pass their checksum.
     pub(in crate::apply) fn read(&self, name: &str, most_bytes: u64) -> Result<Option<Vec<u8>>, Problem> {
-        let file = match rustix::fs::openat(&self.own, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(file) => File::from(file),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(Problem::Own { action: "open a file of .treesync", error: error.into() }),
-        };
-        let mut bytes = Vec::new();
-        file.take(most_bytes).read_to_end(&mut bytes).map_err(Problem::own("read a file of .treesync"))?;
-        Ok(Some(bytes))
+        read_file(&self.own, name.as_bytes(), most_bytes)
     }
 
     /// Writes a new file. Not durable.
@@ -109,12 +103,22 @@ impl Home {
         let next = format!("{name}.next");
         let file = self.write(&next, bytes)?;
         rustix::fs::fsync(&file).map_err(Problem::own("make a file in .treesync durable"))?;
-        rustix::fs::renameat(&self.own, &next, &self.own, name).map_err(Problem::own("replace a file in .treesync"))
+        let rename = || rustix::fs::renameat(&self.own, &next, &self.own, name);
+        let renamed = rename().or_else(|error| match error {
+            Errno::ISDIR => self.take_away(&self.own, name.as_bytes()).and_then(|()| rename()),
+            error => Err(error),
+        });
+        renamed.map_err(Problem::own("replace a file in .treesync"))
     }
 
-    /// Absent is fine.
+    /// Absent is fine. A directory is not ours, and goes with the trash: who is root in a pod can put one there, and no apply
+    /// would succeed any more.
     pub(in crate::apply) fn remove(&self, name: &str) -> Result<(), Problem> {
-        match rustix::fs::unlinkat(&self.own, name, AtFlags::empty()) {
+        let removed = rustix::fs::unlinkat(&self.own, name, AtFlags::empty()).or_else(|error| match error {
+            Errno::ISDIR => self.take_away(&self.own, name.as_bytes()),
+            error => Err(error),
+        });
+        match removed {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(Problem::Own { action: "remove a file of .treesync", error: error.into() }),
         }
@@ -123,8 +127,7 @@ impl Home {
     /// Moves something out of sight; it goes when the trash is emptied. One call, however much is below.
     pub(in crate::apply) fn take_away(&self, directory: impl AsFd, name: &[u8]) -> rustix::io::Result<()> {
         loop {
-            let number = self.next_in_trash.get();
-            self.next_in_trash.set(number + 1);
+            let number = trash::take_number(&self.next_in_trash);
             match rustix::fs::renameat_with(&directory, name, &self.trash, number.to_string(), RenameFlags::NOREPLACE) {
                 Err(Errno::EXIST) => {}
                 result => return result,
@@ -215,6 +218,23 @@ fn write_range(file: &OwnedFd, how: libc::c_uint) -> std::io::Result<()> {
     // SAFETY: numbers only, and the descriptor is open until the end of this function.
     let result = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, how) };
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Reads a file that is to be ours. Whoever is root in a pod can put anything in its place: it is looked at before it is opened,
+/// since the open of a fifo waits for a writer, and that of a device can have effects. What is no file is none of ours.
+fn read_file(at: impl AsFd, path: &[u8], most_bytes: u64) -> Result<Option<Vec<u8>>, Problem> {
+    let opened = open_below(at, path, OFlags::PATH | OFlags::NOFOLLOW).and_then(|found| {
+        let is_file = Stat::at(&found, b"")?.kind == NodeKind::File;
+        is_file.then(|| reopen(&found, OFlags::RDONLY)).transpose()
+    });
+    let file = match opened {
+        Ok(Some(file)) => file,
+        Ok(None) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => return Ok(None),
+        Err(error) => return Err(Problem::Own { action: "open a file of .treesync", error: error.into() }),
+    };
+    let mut bytes = Vec::new();
+    file.take(most_bytes).read_to_end(&mut bytes).map_err(Problem::own("read a file of .treesync"))?;
+    Ok(Some(bytes))
 }
 
 /// Opens or makes a directory that nobody else may enter; whether it was made. Defaults of ACLs that it inherits are

@@ -1,7 +1,7 @@
 //! Removes what was moved out of sight, piece by piece, whatever its depth.
 
 use crate::tree::open_below;
-use rustix::fs::{AtFlags, OFlags};
+use rustix::fs::{AtFlags, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::cell::Cell;
 use std::io;
@@ -19,10 +19,18 @@ pub(super) fn names(directory: impl AsFd) -> io::Result<Vec<Vec<u8>>> {
     Ok(names)
 }
 
-/// One above all numbers in use.
+/// One above all numbers in use. Whoever is root in a pod can use up the highest: then it begins anew, and those in use are
+/// passed by.
 pub(super) fn first_free_number(trash: &OwnedFd) -> io::Result<u64> {
     let numbers = names(trash)?.into_iter().filter_map(|name| std::str::from_utf8(&name).ok()?.parse::<u64>().ok());
-    Ok(numbers.max().map_or(0, |highest| highest.saturating_add(1)))
+    Ok(numbers.max().map_or(0, |highest| highest.wrapping_add(1)))
+}
+
+/// The next number to try.
+pub(super) fn take_number(next: &Cell<u64>) -> u64 {
+    let number = next.get();
+    next.set(number.wrapping_add(1));
+    number
 }
 
 /// What is left to do. What cannot be removed costs nothing of it, or it would keep the rest from its turn for ever.
@@ -76,11 +84,15 @@ impl Emptying<'_> {
     }
 
     fn move_up(&mut self, directory: &OwnedFd, name: &[u8]) {
-        let number = self.next.get();
-        self.next.set(number + 1);
-        let up = number.to_string();
+        let (up, moved) = loop {
+            let up = take_number(self.next).to_string();
+            match rustix::fs::renameat_with(directory, name, self.trash, &up, RenameFlags::NOREPLACE) {
+                Err(Errno::EXIST) => {}
+                moved => break (up, moved),
+            }
+        };
         // A mount point cannot be moved: it stays.
-        if rustix::fs::renameat(directory, name, self.trash, &up).is_ok() {
+        if moved.is_ok() {
             self.waiting.push(up.into_bytes());
             self.left -= 1;
         }

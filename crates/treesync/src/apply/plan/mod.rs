@@ -97,6 +97,8 @@ struct Planner<'p> {
     parents: HashMap<TreePath, Stat>,
     /// How many names of an inode the structural changes take away.
     leaving: HashMap<Identity, u32>,
+    /// Of the paths of directories that are made in passing.
+    passage_bytes: usize,
     make: Vec<Make>,
     acts: Ordered,
     kept: u64,
@@ -115,6 +117,7 @@ pub(super) fn plan(root: &Root, rules: &Rules, batch: &Batch, given: Given) -> R
         touched: Touched::default(),
         parents: HashMap::new(),
         leaving: HashMap::new(),
+        passage_bytes: 0,
         make: Vec::new(),
         acts: Ordered::default(),
         kept: 0,

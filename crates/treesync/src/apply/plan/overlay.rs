@@ -20,6 +20,17 @@ struct Node {
     children: BTreeMap<Vec<u8>, Node>,
 }
 
+impl Drop for Node {
+    /// Level by level and not by recursion: a path may have more names than the stack of a thread has room for.
+    fn drop(&mut self) {
+        let mut waiting = vec![std::mem::take(&mut self.children)];
+        while let Some(children) = waiting.pop() {
+            let below = children.into_values().map(|mut node| std::mem::take(&mut node.children));
+            waiting.extend(below.filter(|children| !children.is_empty()));
+        }
+    }
+}
+
 /// A tree of differences. Empty at first: every path stands where it stands.
 #[derive(Default, Debug)]
 pub(super) struct Overlay {
@@ -60,9 +71,9 @@ impl Overlay {
     /// A directory moves, with all below.
     pub(super) fn shift(&mut self, from: &TreePath, to: &TreePath) {
         let place = self.locate(from);
-        let moved = std::mem::take(self.node(from));
+        let children = std::mem::take(&mut self.node(from).children);
         self.set(from, Place::Absent);
-        *self.node(to) = Node { place: Some(place), children: moved.children };
+        *self.node(to) = Node { place: Some(place), children };
     }
 
     /// What moved to places below a path, and from where.

@@ -6,6 +6,10 @@ use crate::apply::error::Problem;
 use crate::model::{Put, Structural, TreePath};
 use crate::tree::{NodeKind, Stat, Walk};
 
+/// Paths of directories that a batch makes in passing, together. Those of a real tree are some hundred bytes each; a source that
+/// lies could fill the memory, since each level of a path is such a directory.
+const PASSAGES_MAX_BYTES: usize = 16 * 1024 * 1024;
+
 impl Planner<'_> {
     pub(super) fn structure(&mut self, changes: &[Structural]) -> Result<(), Problem> {
         let last_move = changes.iter().rposition(|change| matches!(change, Structural::RenameDirectory { .. }));
@@ -153,6 +157,12 @@ impl Planner<'_> {
             let stat = self.stat(&place)?;
             if matches!(place, Place::New(_)) || stat.is_some_and(|stat| stat.kind == NodeKind::Directory) {
                 continue;
+            }
+            self.passage_bytes += directory.as_bytes().len();
+            if self.passage_bytes > PASSAGES_MAX_BYTES {
+                return Err(Problem::NeedsManifest(
+                    "the directories that the changes make in passing have paths of more than 16 MiB".to_owned(),
+                ));
             }
             self.remove(&directory, false)?;
             self.touch_parent(&directory)?;

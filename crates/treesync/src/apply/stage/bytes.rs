@@ -64,6 +64,9 @@ impl Filler<'_, '_> {
         self.ask(file, put, &Wanted::whole(put.path.clone(), size_bytes, content), content)
     }
 
+    /// Each block that comes is compared with its own digest. The whole is not: to read all of a large file costs more than to
+    /// send what changed. What is not sent is what the copy was given before, known by generation, size and time, and trusted by
+    /// those as everywhere (`Held::Yes`); a comparison of content finds what somebody else wrote there under the same size and time.
     fn patch(&mut self, file: &File, put: &Put, base: &TreePath, size_bytes: u64) -> Result<Filled, Problem> {
         let Some(delta) = &put.delta else {
             return Err(Problem::Hostile { path: put.path.clone(), found: "is to be patched and has no delta" });

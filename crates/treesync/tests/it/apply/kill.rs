@@ -40,7 +40,9 @@ fn the_process_that_is_killed() {
 fn victim(folder: &Tree, step: u64) -> bool {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", VICTIM, "--quiet"]).env("TREESYNC_VICTIM", folder.folder()).env("TREESYNC_VICTIM_STEP", step.to_string());
-    let status = command.stdout(Stdio::null()).status().unwrap();
+    // What it makes beside the copy it cannot remove when it is killed.
+    let beside = tempfile::tempdir().unwrap();
+    let status = command.env("TMPDIR", beside.path()).stdout(Stdio::null()).status().unwrap();
     let is_killed = std::os::unix::process::ExitStatusExt::signal(&status) == Some(9);
     assert!(is_killed || status.success(), "{status}");
     is_killed

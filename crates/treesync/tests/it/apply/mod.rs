@@ -5,6 +5,8 @@ mod batch;
 mod history;
 mod hostile;
 mod kill;
+mod newer;
+mod planted;
 mod refusals;
 mod repair;
 mod room;
