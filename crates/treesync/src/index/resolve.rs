@@ -248,15 +248,26 @@ impl Resolver<'_, '_> {
             if impossible.is_empty() {
                 return Ok(());
             }
-            for directory in &impossible {
-                if let Some(record) = self.tables.directory(*directory)? {
-                    self.resolved.removals.remove(&record.place);
-                }
+            self.leave(impossible.into_iter().collect())?;
+        }
+    }
+
+    /// Leaves directories where they are, if they are anywhere, and with them what was seen in their places: it would take the
+    /// place of a directory that is not seen to have gone.
+    fn leave(&mut self, mut left: Vec<u64>) -> Result<(), IndexError> {
+        while let Some(directory) = left.pop() {
+            let stays_at = self.tables.directory(directory)?.map(|record| record.place);
+            if let Some(place) = &stays_at {
+                self.resolved.removals.remove(place);
             }
-            self.resolved.placements.retain(|placement| !impossible.contains(&placement.directory()));
-            let dropped = self.resolved.present.extract_if(.., |present| impossible.contains(&present.directory));
+            let is_left = |placement: &mut Placement| placement.directory() == directory || Some(placement.to()) == stays_at.as_ref();
+            let dropped = self.resolved.placements.extract_if(.., is_left).map(|placement| placement.directory());
+            left.extend(dropped.filter(|other| *other != directory));
+            let is_left = |present: &mut Present| present.directory == directory || Some(&present.place) == stays_at.as_ref();
+            let dropped = self.resolved.present.extract_if(.., is_left);
             self.resolved.unsettled.extend(dropped.map(|present| present.at));
         }
+        Ok(())
     }
 
     /// Whether a directory is in the tree when all have moved and what goes is gone.

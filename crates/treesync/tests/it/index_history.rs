@@ -139,3 +139,32 @@ proptest! {
         prop_assert_eq!(history.live.generation, generation);
     }
 }
+
+/// `e` is moved into `a`, and `a` to `b`; of all that only `a` without itself and with `e` in it is seen, and a new file `e`.
+#[test]
+fn what_stands_where_a_directory_was_waits_until_it_is_seen_where_that_went() {
+    let directory = |directory, name| Operation::Directory { directory, name };
+    let file = |directory, name| Operation::File { directory, name, content: 0 };
+    let rename = |from, directory, name| Operation::Rename { from, directory, name };
+    let mut history = History::new();
+    history.run(&[
+        directory(0, 223),
+        Operation::Flush { all: true },
+        file(5, 2),
+        Operation::Flush { all: false },
+        directory(8, 100),
+        directory(3, 224),
+        Operation::Mode { path: 0, mode: 0 },
+        Operation::Flush { all: false },
+        directory(5, 13),
+        rename(37, 16, 104),
+        rename(15, 55, 106),
+        file(0, 39),
+        file(0, 44),
+        file(12, 0),
+        Operation::Flush { all: false },
+    ]);
+    for past in &history.past {
+        assert_eq!(history.caught_up(past).tree, history.live.tree, "from generation {}", past.generation);
+    }
+}
