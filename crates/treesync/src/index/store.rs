@@ -17,6 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub(super) const INDEX_FILE: &str = "index";
 pub(super) const DAMAGED_FILE: &str = "index.damaged";
+/// Enough for the inner pages on the way to a page: each page is read once.
+const CHECK_CACHE_BYTES: usize = 1024 * 1024;
 
 /// The number of a generation: bytes that were told after it may not have come to the disk. An index from before has none.
 const IN_DOUBT_SINCE: &str = "in_doubt_since";
@@ -126,9 +128,13 @@ impl Index {
         Ok(Position { generation: tables.number("durable")?.unwrap_or(0), ..tables.position()? })
     }
 
+    /// Checks all of it, and opens it.
     fn open_file(folder: &Arc<Folder>, options: &IndexOptions) -> Result<Self, IndexError> {
-        let file = Self::file(folder)?.map_or_else(|| folder.create(INDEX_FILE), Ok)?;
-        Self::of_file(file, folder.clone(), options, true)
+        let file = || Self::file(folder)?.map_or_else(|| folder.create(INDEX_FILE), Ok);
+        // What is read to be checked would fill the cache.
+        let checked = IndexOptions { cache_bytes: CHECK_CACHE_BYTES, ..options.clone() };
+        drop(Self::of_file(file()?, folder.clone(), &checked, true)?);
+        Self::of_file(file()?, folder.clone(), options, false)
     }
 
     /// The file of an index; none when there is none.
