@@ -9,7 +9,6 @@ use super::scan::{Scan, Step};
 use super::status::Phase;
 use crate::feed::Feed;
 use crate::index::{At, Observation};
-use crate::model::TreePath;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -33,7 +32,7 @@ pub(super) struct Comparison {
 
 impl Comparison {
     fn new(is_audit: bool) -> Self {
-        let scan = Scan::below(TreePath::root());
+        let scan = Scan::whole();
         Self { scan, observations: Vec::new(), is_audit, next_slice: Instant::now(), is_done: false, met: Met::default() }
     }
 }
@@ -54,6 +53,8 @@ impl Engine {
     pub(super) fn begin_comparison(&mut self, is_audit: bool) {
         self.comparison = Some(Comparison::new(is_audit));
         if !is_audit {
+            // It compares them too, wherever they go meanwhile.
+            self.unfinished.clear();
             self.shared.update(|status| status.phase = Phase::Scanning);
         }
     }
@@ -132,6 +133,7 @@ impl Engine {
         self.note_met(&met);
         comparison.met.add(met);
         self.add_hot(std::mem::take(&mut comparison.scan.hot));
+        self.add_unfinished(std::mem::take(&mut comparison.scan.unfinished));
         Ok(step)
     }
 

@@ -8,7 +8,7 @@ use super::room::{FIRST_PAUSE, NoRoom};
 use super::status::{Changed, Detection, Phase};
 use super::{DetectionWish, PublishError, PublishOptions};
 use crate::feed::{Dirty, Due, Feed, Writer};
-use crate::index::{Index, Observation};
+use crate::index::{Identity, Index, Observation};
 use crate::model::{Position, TreePath};
 use crate::tree::{Root, Stop};
 use std::collections::BTreeSet;
@@ -20,6 +20,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub(super) const COMMIT_OBSERVATIONS: usize = 4096;
 /// Bytes of small files that one commit carries.
 pub(super) const INLINE_MAX_TOTAL_BYTES: u64 = 8 * 1024 * 1024;
+/// Times that directories which move while they are compared are compared again at once.
+const SETTLE_TRIES: u32 = 3;
 /// How long the engine sleeps when nothing is due.
 const IDLE: Duration = Duration::from_hours(1);
 
@@ -72,6 +74,9 @@ pub(super) struct Engine {
     pub(super) room_pause: Duration,
     /// What was told of but may not be on the disk, until it is read anew.
     pub(super) suspects: Vec<TreePath>,
+    /// Directories that may not be known whole, since they moved while they were compared; until they are. Only in memory:
+    /// the next start compares everything.
+    pub(super) unfinished: BTreeSet<Identity>,
 }
 
 fn unix_seconds() -> u64 {
@@ -106,9 +111,21 @@ impl Engine {
         let suspects = suspects(&index)?;
         let shared = Arc::new(Shared::new(index, opened, (root.clone(), stop), &options, detection)?);
         let (comparison, next_comparison) = (None, Instant::now());
-        let (lets_go, is_ending, room_pause) = (false, false, FIRST_PAUSE);
-        let mut engine =
-            Self { shared, root, options, feed, messages, comparison, next_comparison, lets_go, is_ending, room_pause, suspects };
+        let (lets_go, is_ending, room_pause, unfinished) = (false, false, FIRST_PAUSE, BTreeSet::new());
+        let mut engine = Self {
+            shared,
+            root,
+            options,
+            feed,
+            messages,
+            comparison,
+            next_comparison,
+            lets_go,
+            is_ending,
+            room_pause,
+            suspects,
+            unfinished,
+        };
         engine.begin_comparison(false);
         engine.read_suspects()?;
         Ok(engine)
@@ -260,9 +277,13 @@ impl Engine {
                 _ => break,
             }
         }
-        // What changed while the comparison ran.
-        let due = self.feed.as_ref().map(Feed::take_all).unwrap_or_default();
-        self.take_in(due)?;
+        // What changed while the comparison ran; and what moved while it was compared, unless it never rests.
+        for _ in 0..SETTLE_TRIES {
+            self.settle_feed()?;
+            if self.unfinished.is_empty() {
+                break;
+            }
+        }
         Ok(self.shared.position())
     }
 

@@ -6,9 +6,10 @@ use super::observer::EngineStep;
 use super::reader::{Met, Reader, Seen};
 use super::scan::{Scan, Step};
 use crate::feed::{Dirty, Writer};
-use crate::index::{At, Below, Observation, View};
+use crate::index::{At, Below, Identity, IndexError, Observation, View};
 use crate::model::TreePath;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 /// From so many names on two threads read them: to start one takes as long as to read two files.
 const NAMES_FOR_TWO: usize = 32;
@@ -21,17 +22,41 @@ impl Engine {
         let (shared, root) = (self.shared.clone(), self.root.clone());
         let view = shared.index()?.view()?;
         let reader = |inline_bytes| Reader::new(&root, &shared, self.feed.as_ref(), inline_bytes);
-        let (gathered, met) = gather_all(&reader, &view, names, self.is_comparing())?;
+        let (gathered, met) = gather_all(&reader, &view, names, self.is_comparing(), &self.unfinished)?;
         self.note_met(&met);
         self.add_hot(gathered.hot);
+        self.unfinished.extend(gathered.unknown.iter().map(|(_, identity)| identity.clone()));
         let mut observations = gathered.observations;
         if gathered.takes_over {
             self.commit(std::mem::take(&mut observations))?;
         }
-        for path in gathered.unknown {
-            observations = self.scan_below(path, observations, INLINE_MAX_TOTAL_BYTES)?;
+        for (path, identity) in gathered.unknown {
+            observations = self.scan_below(path, &identity, observations, INLINE_MAX_TOTAL_BYTES)?;
         }
         self.commit(observations)?;
+        self.forget_finished()
+    }
+
+    /// Directories that moved while they were compared are compared again, from their beginning.
+    pub(super) fn add_unfinished(&mut self, unfinished: Vec<Identity>) {
+        for identity in unfinished {
+            match &self.feed {
+                Some(feed) => feed.add(Dirty::Directory(identity.clone()), Writer::Done),
+                None => self.next_comparison = Instant::now(),
+            }
+            self.unfinished.insert(identity);
+        }
+    }
+
+    /// Those that the index does not know any more are compared in any case when they come back.
+    fn forget_finished(&mut self) -> Result<(), PublishError> {
+        if self.unfinished.is_empty() {
+            return Ok(());
+        }
+        let view = self.shared.index()?.view()?;
+        let unfinished = std::mem::take(&mut self.unfinished).into_iter();
+        let known = unfinished.map(|identity| Ok(view.directory_of(&identity)?.map(|_| identity)));
+        self.unfinished = known.filter_map(Result::transpose).collect::<Result<_, IndexError>>()?;
         Ok(())
     }
 
@@ -47,11 +72,12 @@ impl Engine {
     fn scan_below(
         &mut self,
         path: TreePath,
+        identity: &Identity,
         mut observations: Vec<Observation>,
         inline_bytes: u64,
     ) -> Result<Vec<Observation>, PublishError> {
         let (shared, root) = (self.shared.clone(), self.root.clone());
-        let mut scan = Scan::below(path);
+        let mut scan = Scan::below(path, identity.clone());
         loop {
             let view = shared.index()?.view()?;
             let mut reader = Reader::new(&root, &shared, self.feed.as_ref(), inline_bytes);
@@ -67,6 +93,8 @@ impl Engine {
             self.note_met(&met);
             self.add_hot(std::mem::take(&mut scan.hot));
             if step == Step::Done {
+                self.unfinished.remove(identity);
+                self.add_unfinished(scan.unfinished);
                 return Ok(observations);
             }
             self.commit(std::mem::take(&mut observations))?;
@@ -78,11 +106,12 @@ impl Engine {
         let (shared, root) = (self.shared.clone(), self.root.clone());
         let view = shared.index()?.view()?;
         let mut reader = Reader::new(&root, &shared, self.feed.as_ref(), INLINE_MAX_TOTAL_BYTES);
-        let mut asked = BTreeSet::new();
+        let (mut asked, mut hot) = (BTreeSet::new(), Vec::new());
         loop {
             let mut names: BTreeSet<At> = view.companions(&observations)?.into_iter().collect();
             names.retain(|at| asked.insert(at.clone()));
             if names.is_empty() {
+                self.add_hot(hot);
                 return Ok(observations);
             }
             for at in names {
@@ -92,13 +121,14 @@ impl Engine {
                     Err(error) => return Err(error),
                 };
                 let Some(path) = path else { continue };
-                match reader.read(&path)? {
+                match reader.read_at(&path, &at)? {
                     Seen::Absent => observations.push(Observation { at, found: None, is_forced: false }),
                     Seen::Found(found) if found.identity.is_none() => {
                         observations.push(Observation { at, found: Some(*found), is_forced: false });
                     }
                     // A directory has an event of its own.
                     Seen::Found(_) | Seen::Hot => {}
+                    Seen::Elsewhere => hot.push(at),
                 }
             }
         }
@@ -125,8 +155,8 @@ impl Engine {
 #[derive(Default)]
 struct Gathered {
     observations: Vec<Observation>,
-    /// Directories that the index does not know.
-    unknown: Vec<TreePath>,
+    /// Directories that the index does not know, or not whole.
+    unknown: Vec<(TreePath, Identity)>,
     /// One of them is where the index has another one.
     takes_over: bool,
     hot: Vec<At>,
@@ -148,10 +178,11 @@ fn gather_all<'a>(
     view: &View,
     names: BTreeSet<At>,
     is_comparing: bool,
+    unfinished: &BTreeSet<Identity>,
 ) -> Result<(Gathered, Met), PublishError> {
     let gather = |names: Vec<At>, inline_bytes| {
         let mut reader = reader(inline_bytes);
-        let gathered = gather(&mut reader, view, names, is_comparing)?;
+        let gathered = gather(&mut reader, view, names, is_comparing, unfinished)?;
         Ok((gathered, reader.met))
     };
     let mut names: Vec<At> = names.into_iter().collect();
@@ -172,7 +203,13 @@ fn gather_all<'a>(
 
 /// Reads names in the order of their paths, so that a directory is seen before what is in it. While a comparison runs, all
 /// below directories that moved is compared as well: they may have moved to where it was already.
-fn gather(reader: &mut Reader, view: &View, names: Vec<At>, is_comparing: bool) -> Result<Gathered, PublishError> {
+fn gather(
+    reader: &mut Reader,
+    view: &View,
+    names: Vec<At>,
+    is_comparing: bool,
+    unfinished: &BTreeSet<Identity>,
+) -> Result<Gathered, PublishError> {
     let looks_below = is_comparing || reader.has_exclusions();
     let (mut paths, mut gathered) = (BTreeMap::new(), Gathered::default());
     for at in names {
@@ -189,11 +226,11 @@ fn gather(reader: &mut Reader, view: &View, names: Vec<At>, is_comparing: bool) 
     }
     for (path, at) in paths {
         let row = view.row_of(&at)?;
-        let found = match reader.read(&path)? {
+        let found = match reader.read_at(&path, &at)? {
             Seen::Absent if row.is_none() => continue,
             Seen::Absent => None,
             Seen::Found(found) => Some(*found),
-            Seen::Hot => {
+            Seen::Hot | Seen::Elsewhere => {
                 gathered.hot.push(at);
                 continue;
             }
@@ -204,10 +241,10 @@ fn gather(reader: &mut Reader, view: &View, names: Vec<At>, is_comparing: bool) 
         {
             let known = view.directory_of(identity)?;
             let has_moved = row.as_ref().is_none_or(|row| known != Some(row.directory));
-            if known.is_none() || (has_moved && looks_below) {
+            if known.is_none() || (has_moved && looks_below) || unfinished.contains(identity) {
+                gathered.unknown.push((path, identity.clone()));
                 found.below = Below::Compared;
                 gathered.takes_over |= known.is_none() && row.is_some_and(|row| row.directory != 0);
-                gathered.unknown.push(path);
             }
         }
         gathered.observations.push(observation);

@@ -48,7 +48,9 @@ impl Engine {
                     }
                     Some(*found)
                 }
-                Seen::Hot => return Err(PublishError::Refused(format!("{path} changes all the time; push it when its writer rests"))),
+                Seen::Hot | Seen::Elsewhere => {
+                    return Err(PublishError::Refused(format!("{path} changes all the time; push it when its writer rests")));
+                }
             };
             observations.push(Observation { at, found, is_forced: true });
         }

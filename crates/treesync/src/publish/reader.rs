@@ -11,8 +11,9 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Times that a file which changes while it is read is read again at once.
@@ -29,6 +30,8 @@ pub(super) enum Seen {
     Found(Box<Found>),
     /// It changes all the time, or cannot be read. Read it later.
     Hot,
+    /// Another directory is by now where that of the name was. Of the name nothing is known.
+    Elsewhere,
 }
 
 /// What was met beside what was read.
@@ -59,6 +62,8 @@ pub(super) struct Reader<'a> {
     shared: &'a Shared,
     feed: Option<&'a Feed>,
     paths: HashMap<Identity, TreePath>,
+    /// The directory that was asked for last whether it is the one, so that its neighbours need not be.
+    at_hand: Option<(Rc<OwnedFd>, Identity)>,
     /// Bytes of small files that may still be kept for the batch.
     inline_budget_bytes: u64,
     pub met: Met,
@@ -66,7 +71,16 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub fn new(root: &'a Root, shared: &'a Shared, feed: Option<&'a Feed>, inline_budget_bytes: u64) -> Self {
-        Self { lookup: root.lookup(), rules: &shared.rules, shared, feed, paths: HashMap::new(), inline_budget_bytes, met: Met::default() }
+        Self {
+            lookup: root.lookup(),
+            rules: &shared.rules,
+            shared,
+            feed,
+            paths: HashMap::new(),
+            at_hand: None,
+            inline_budget_bytes,
+            met: Met::default(),
+        }
     }
 
     pub fn lookup(&mut self) -> &mut Lookup<'a> {
@@ -133,6 +147,44 @@ impl<'a> Reader<'a> {
             Err(PublishError::Tree(error)) if !path.is_root() => self.pass_by(&error).map(|()| Seen::Hot),
             seen => seen,
         }
+    }
+
+    /// As [`Reader::read`], of a name in this very directory: descriptors are closed when there are many, and what is opened in
+    /// their place may be another directory.
+    pub fn read_at(&mut self, path: &TreePath, at: &At) -> Result<Seen, PublishError> {
+        let seen = self.read(path)?;
+        let Some(parent) = &at.parent else { return Ok(seen) };
+        if matches!(seen, Seen::Hot) || self.is_read_in(path, parent)? {
+            return Ok(seen);
+        }
+        self.lookup.forget();
+        self.paths.clear();
+        Ok(Seen::Elsewhere)
+    }
+
+    /// Whether the directory that a path was just read in, which is still open then, is this one.
+    fn is_read_in(&mut self, path: &TreePath, parent: &Identity) -> Result<bool, PublishError> {
+        let above = path.parent().unwrap_or_default();
+        let directory = match self.lookup.directory(&above) {
+            Ok(directory) => directory,
+            Err(error) if error.is_absent() => return Ok(false),
+            Err(TreeError::NotBelow { .. }) => return Ok(false),
+            Err(error) => return self.pass_by(&error).map(|()| false),
+        };
+        if let Some((at_hand, identity)) = &self.at_hand
+            && Rc::ptr_eq(at_hand, &directory)
+        {
+            return Ok(identity == parent);
+        }
+        let identity = match self.identity(&above) {
+            Ok(Some((identity, _))) => identity,
+            Ok(None) => return Ok(false),
+            Err(PublishError::Tree(error)) => return self.pass_by(&error).map(|()| false),
+            Err(error) => return Err(error),
+        };
+        let is_this = identity == *parent;
+        self.at_hand = Some((directory, identity));
+        Ok(is_this)
     }
 
     /// A small file with one name, as it is now; none when it is something else, or is written to.

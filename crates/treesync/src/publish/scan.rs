@@ -24,14 +24,25 @@ pub(super) enum Step {
 /// A scan. What it meets that differs from the index becomes observations; so does what is gone.
 pub(super) struct Scan {
     /// A directory whose names come next.
-    entering: Option<TreePath>,
+    entering: Option<(TreePath, Expected)>,
     levels: Vec<Level>,
-    /// Directories that were not where the index has them. They may have moved to where the scan comes later.
-    missing: Vec<(TreePath, At)>,
+    /// Directories that were not where the index has them. They may have moved to where the scan comes later. Without paths:
+    /// what is above them may move as well.
+    missing: Vec<At>,
     /// Names compared so far.
     pub compared: u64,
     /// Files that changed in every try, or could not be read. To be read later.
     pub hot: Vec<At>,
+    /// Directories that were not compared to their end, since they were elsewhere by then. To be compared where they are.
+    pub unfinished: Vec<Identity>,
+}
+
+/// Which directory is to be entered. Another one may stand at its path by then.
+enum Expected {
+    Any,
+    This(Identity),
+    /// The one of this number in the index.
+    Numbered(u64),
 }
 
 struct Level {
@@ -62,13 +73,24 @@ impl Rows {
 }
 
 impl Scan {
-    /// Of all below a directory; the directory itself is the caller's to observe.
-    pub fn below(path: TreePath) -> Self {
-        Self { entering: Some(path), levels: Vec::new(), missing: Vec::new(), compared: 0, hot: Vec::new() }
+    /// Of the whole source.
+    pub fn whole() -> Self {
+        Self::from(TreePath::root(), Expected::Any)
     }
 
-    /// Goes on with another reader. Directories that it was in and that are elsewhere by now are left: what stands at their
-    /// paths is not theirs. Whoever hears that they moved has them compared.
+    /// Of all below a directory; the directory itself is the caller's to observe.
+    pub fn below(path: TreePath, identity: Identity) -> Self {
+        let expected = if path.is_root() { Expected::Any } else { Expected::This(identity) };
+        Self::from(path, expected)
+    }
+
+    fn from(path: TreePath, expected: Expected) -> Self {
+        let (levels, missing, hot, unfinished) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { entering: Some((path, expected)), levels, missing, compared: 0, hot, unfinished }
+    }
+
+    /// Goes on with another reader. Directories that it was in and that are elsewhere by now are left unfinished: what stands
+    /// at their paths is not theirs.
     pub fn resume(&mut self, reader: &mut Reader) -> Result<(), PublishError> {
         for (depth, level) in self.levels.iter().enumerate() {
             // One that cannot be opened any more stays: each name in it is noted as such.
@@ -77,18 +99,23 @@ impl Scan {
                 Err(PublishError::Tree(_)) => false,
                 Err(error) => return Err(error),
             };
-            if is_other && depth > 0 {
-                self.levels.truncate(depth);
+            // The root is the source, wherever it is.
+            if is_other && !level.path.is_root() {
+                self.leave(depth);
                 break;
             }
         }
         Ok(())
     }
 
+    fn leave(&mut self, depth: usize) {
+        self.unfinished.extend(self.levels.drain(depth..).map(|level| level.identity));
+    }
+
     /// Looks at one name more, or enters or leaves a directory.
     pub fn step(&mut self, reader: &mut Reader, view: &View, out: &mut Vec<Observation>) -> Result<Step, PublishError> {
-        if let Some(path) = self.entering.take() {
-            self.enter(path, reader, view)?;
+        if let Some((path, expected)) = self.entering.take() {
+            self.enter(path, expected, reader, view)?;
             return Ok(Step::More);
         }
         let Some(level) = self.levels.last_mut() else { return self.look_for_missing(reader, view, out) };
@@ -111,22 +138,34 @@ impl Scan {
     }
 
     /// A directory that cannot be listed stays as it was told last, but the root must be readable.
-    fn enter(&mut self, path: TreePath, reader: &mut Reader, view: &View) -> Result<(), PublishError> {
+    fn enter(&mut self, path: TreePath, expected: Expected, reader: &mut Reader, view: &View) -> Result<(), PublishError> {
         let is_root = path.is_root();
-        match self.enter_readable(path, reader, view) {
+        match self.enter_readable(path, expected, reader, view) {
             Err(PublishError::Tree(error)) if !is_root => reader.pass_by(&error),
             entered => entered,
         }
     }
 
-    fn enter_readable(&mut self, path: TreePath, reader: &mut Reader, view: &View) -> Result<(), PublishError> {
-        let Some((identity, _)) = reader.identity(&path)? else { return Ok(()) };
+    fn enter_readable(&mut self, path: TreePath, expected: Expected, reader: &mut Reader, view: &View) -> Result<(), PublishError> {
+        let identity = reader.identity(&path)?.map(|(identity, _)| identity);
+        let known = identity.as_ref().map(|identity| view.directory_of(identity)).transpose()?.flatten();
+        let expected = match expected {
+            Expected::Any => None,
+            Expected::This(expected) => Some(expected),
+            Expected::Numbered(directory) if known == Some(directory) => None,
+            Expected::Numbered(directory) => view.identity_of(directory)?,
+        };
+        if let Some(expected) = expected.filter(|expected| identity.as_ref() != Some(expected)) {
+            self.unfinished.push(expected);
+            return Ok(());
+        }
+        let Some(identity) = identity else { return Ok(()) };
         let names = match reader.lookup().names(&path) {
             Ok(names) => names,
             Err(error) if error.is_absent() => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let rows = Rows { directory: view.directory_of(&identity)?, page: VecDeque::new(), last: None };
+        let rows = Rows { directory: known, page: VecDeque::new(), last: None };
         self.levels.push(Level { path, identity, names: names.into_iter().peekable(), rows });
         Ok(())
     }
@@ -163,14 +202,14 @@ impl Scan {
         };
         let Some(stat) = stat.filter(|stat| stat.kind.travels()) else {
             if row.as_ref().is_some_and(|row| row.directory != 0) {
-                self.missing.push((path, At { parent: Some(parent), name }));
+                self.missing.push(At { parent: Some(parent), name });
                 return Ok(Step::More);
             }
             return self.observe(path, At { parent: Some(parent), name }, row, reader, view, out);
         };
-        if row.as_ref().is_some_and(|row| is_same(row, &stat)) {
+        if let Some(row) = row.filter(|row| is_same(row, &stat)) {
             if stat.kind == NodeKind::Directory {
-                self.entering = Some(path);
+                self.entering = Some((path, Expected::Numbered(row.directory)));
             }
             return Ok(Step::More);
         }
@@ -186,7 +225,7 @@ impl Scan {
         view: &View,
         out: &mut Vec<Observation>,
     ) -> Result<Step, PublishError> {
-        let found = match reader.read(&path)? {
+        let found = match reader.read_at(&path, &at)? {
             Seen::Absent if row.is_none() => return Ok(Step::More),
             Seen::Absent => None,
             Seen::Found(found) => Some(*found),
@@ -194,13 +233,19 @@ impl Scan {
                 self.hot.push(at);
                 return Ok(Step::More);
             }
+            Seen::Elsewhere => {
+                self.leave_parent(at);
+                return Ok(Step::More);
+            }
         };
         let mut step = Step::More;
         let mut observation = Observation { at, found, is_forced: false };
-        if let Some(found) = observation.found.as_mut().filter(|found| found.identity.is_some()) {
-            self.entering = Some(path);
+        if let Some(found) = observation.found.as_mut()
+            && let Some(identity) = found.identity.clone()
+        {
             found.below = Below::Compared;
-            let known = found.identity.as_ref().map(|identity| view.directory_of(identity)).transpose()?.flatten();
+            let known = view.directory_of(&identity)?;
+            self.entering = Some((path, Expected::This(identity)));
             // As it is in the index now: the row at hand may be from before the last commits.
             if known.is_none() && view.row_of(&observation.at)?.is_some_and(|row| row.directory != 0) {
                 // It takes the place, and the rows, of another directory.
@@ -211,12 +256,28 @@ impl Scan {
         Ok(step)
     }
 
+    /// Leaves the directory of a name, which is not where it was.
+    fn leave_parent(&mut self, at: At) {
+        match self.levels.iter().position(|level| Some(&level.identity) == at.parent.as_ref()) {
+            Some(depth) => self.leave(depth),
+            None => self.unfinished.extend(at.parent),
+        }
+    }
+
     /// Directories that have not turned up elsewhere are gone, if they still are.
     fn look_for_missing(&mut self, reader: &mut Reader, view: &View, out: &mut Vec<Observation>) -> Result<Step, PublishError> {
-        let Some((path, at)) = self.missing.pop() else { return Ok(Step::Done) };
-        match view.row_of(&at)?.filter(|row| row.directory != 0) {
-            Some(row) => self.observe(path, at, Some(&row), reader, view, out),
-            None => Ok(Step::More),
+        let Some(at) = self.missing.pop() else { return Ok(Step::Done) };
+        let Some(row) = view.row_of(&at)?.filter(|row| row.directory != 0) else { return Ok(Step::More) };
+        match reader.path_of(&at, view) {
+            Ok(Some(path)) => self.observe(path, at, Some(&row), reader, view, out),
+            // What it was in is gone, or outside: that is seen where it was.
+            Ok(None) => Ok(Step::More),
+            Err(PublishError::Tree(error)) => {
+                reader.pass_by(&error)?;
+                self.hot.push(at);
+                Ok(Step::More)
+            }
+            Err(error) => Err(error),
         }
     }
 }
@@ -231,4 +292,69 @@ fn is_same(row: &Row, stat: &Stat) -> bool {
         && (row.directory != 0) == is_directory
         && (is_directory || row.stamp.link_count == stat.links)
         && has_size
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::engine::Engine;
+    use crate::publish::{DetectionWish, PublishOptions};
+    use crate::tree::{Root, Stop};
+    use std::fs;
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+
+    /// What the first step that meets the files of `x` is followed by, before the next one, with all descriptors closed as when
+    /// there are many: what is observed of `x`, and what is left unfinished.
+    fn observed_after(deed: impl FnOnce(&std::path::Path)) -> (Vec<Observation>, Vec<Identity>, Identity) {
+        let source = tempfile::tempdir_in("/dev/shm").unwrap();
+        let at = |path: &str| source.path().join(path);
+        for directory in ["other", "x/d"] {
+            fs::create_dir_all(at(directory)).unwrap();
+        }
+        for file in ["other/one", "other/two", "x/d/below", "x/one", "x/two"] {
+            fs::write(at(file), file).unwrap();
+        }
+        let stop = Stop::default();
+        let root = Arc::new(Root::open(source.path()).unwrap().until(stop.clone()));
+        let (sender, messages) = channel();
+        let options = PublishOptions { detection: DetectionWish::Poll, ..PublishOptions::default() };
+        let mut engine = Engine::open((root.clone(), stop), options, &sender, messages).unwrap();
+        engine.settle().unwrap();
+
+        let shared = engine.shared();
+        let view = shared.index().unwrap().view().unwrap();
+        let mut reader = Reader::new(&root, &shared, None, 0);
+        let (identity, _) = reader.identity(&TreePath::parse("x").unwrap()).unwrap().unwrap();
+        let mut scan = Scan::below(TreePath::parse("x").unwrap(), identity.clone());
+        let mut observations = Vec::new();
+        // It enters x, meets x/d, enters that, meets what is below, and leaves it.
+        for _ in 0..5 {
+            assert_eq!(scan.step(&mut reader, &view, &mut observations).unwrap(), Step::More);
+        }
+        assert_eq!(scan.levels.len(), 1, "x/d is compared, the files of x are not");
+        // So young that all is read again.
+        observations.clear();
+        deed(source.path());
+        reader.lookup().forget();
+        while scan.step(&mut reader, &view, &mut observations).unwrap() != Step::Done {}
+        (observations, scan.unfinished, identity)
+    }
+
+    #[test]
+    fn files_of_a_directory_that_moves_are_not_taken_for_gone() {
+        let (observations, unfinished, moved) = observed_after(|source| fs::rename(source.join("x"), source.join("y")).unwrap());
+        assert!(observations.is_empty(), "{observations:?}");
+        assert_eq!(unfinished, [moved], "it is to be compared where it is");
+    }
+
+    #[test]
+    fn files_of_another_directory_at_the_same_path_are_not_taken_for_those_of_the_first() {
+        let (observations, unfinished, moved) = observed_after(|source| {
+            fs::rename(source.join("x"), source.join("y")).unwrap();
+            fs::rename(source.join("other"), source.join("x")).unwrap();
+        });
+        assert!(observations.is_empty(), "{observations:?}");
+        assert_eq!(unfinished, [moved], "it is to be compared where it is");
+    }
 }

@@ -31,6 +31,7 @@ mod publish_durable;
 mod publish_follow;
 mod publish_full;
 mod publish_kill;
+mod publish_moves;
 mod publish_operations;
 mod publish_unreadable;
 mod rates;

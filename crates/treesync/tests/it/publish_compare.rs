@@ -15,29 +15,34 @@ use treesync::tree::Root;
 
 /// So many that a comparison takes at least three slices, each of 2,048 names.
 const OTHERS: usize = 5_000;
+/// And so many after them: an engine takes one message after each slice, and is woken by what it is told before it is asked.
+const MORE: usize = 8_000;
 
 type Deed = Box<dyn FnOnce() + Send>;
 
-/// Does something before each slice of a comparison, if there is something left to do.
+/// Does something before steps of a publisher, if there is something left to do, and notes which steps there were.
 #[derive(Default)]
-struct BeforeSlices(Mutex<Vec<Deed>>);
+struct BeforeSteps {
+    deeds: Mutex<Vec<(EngineStep, Deed)>>,
+    steps: Mutex<Vec<EngineStep>>,
+}
 
-impl BeforeSlices {
-    /// The deeds of the next slices, in their order.
-    fn set(&self, deeds: Vec<Deed>) {
-        *self.0.lock().unwrap() = deeds.into_iter().rev().collect();
+impl BeforeSteps {
+    /// The deeds of the next steps of a kind, in their order.
+    fn set(&self, step: EngineStep, deeds: Vec<Deed>) {
+        *self.deeds.lock().unwrap() = deeds.into_iter().rev().map(|deed| (step, deed)).collect();
     }
 
     fn is_used_up(&self) -> bool {
-        self.0.lock().unwrap().is_empty()
+        self.deeds.lock().unwrap().is_empty()
     }
 }
 
-impl EngineObserver for BeforeSlices {
+impl EngineObserver for BeforeSteps {
     fn before(&self, step: EngineStep) {
-        if step == EngineStep::Compare
-            && let Some(deed) = self.0.lock().unwrap().pop()
-        {
+        self.steps.lock().unwrap().push(step);
+        let due = self.deeds.lock().unwrap().pop_if(|(awaited, _)| *awaited == step);
+        if let Some((_, deed)) = due {
             deed();
         }
     }
@@ -45,7 +50,7 @@ impl EngineObserver for BeforeSlices {
 
 struct World {
     source: TempDir,
-    observer: Arc<BeforeSlices>,
+    observer: Arc<BeforeSteps>,
 }
 
 impl World {
@@ -55,9 +60,11 @@ impl World {
             return None;
         }
         let source = tempfile::tempdir_in("/dev/shm").unwrap();
-        fs::create_dir(source.path().join("m")).unwrap();
-        for number in 0..OTHERS {
-            fs::write(source.path().join(format!("m/f{number:04}")), "").unwrap();
+        for (directory, count) in [("m", OTHERS), ("n", MORE)] {
+            fs::create_dir(source.path().join(directory)).unwrap();
+            for number in 0..count {
+                fs::write(source.path().join(format!("{directory}/f{number:04}")), "").unwrap();
+            }
         }
         Some(Self { source, observer: Arc::default() })
     }
@@ -92,21 +99,49 @@ impl World {
             enters.send(()).unwrap();
             is_released.recv().unwrap();
         };
-        self.observer.set(vec![deed(|| {}), deed(hold)]);
+        self.observer.set(EngineStep::Compare, vec![deed(|| {}), deed(hold)]);
         (is_entered, release)
     }
 
     /// The deeds are done before the slices of a comparison, and what they changed is taken in between the slices.
     fn rescan(&self, publisher: &Publisher, deeds: Vec<Deed>) {
-        self.observer.set(deeds);
+        self.observer.set(EngineStep::Compare, deeds);
         publisher.rescan().unwrap();
         assert!(self.observer.is_used_up(), "the comparison had fewer slices than there is to do");
+    }
+
+    /// Asks something of a publisher whose comparison is held, so that it is met between two slices.
+    fn between_slices(&self, publisher: &Arc<Publisher>, release: &Sender<()>, ask: impl FnOnce(&Publisher) + Send + 'static) {
+        let (asks, is_asked) = channel();
+        let publisher = publisher.clone();
+        let held_at = self.observer.steps.lock().unwrap().len();
+        let asking = std::thread::spawn(move || {
+            asks.send(rustix::thread::gettid()).unwrap();
+            ask(&publisher);
+        });
+        let asker = is_asked.recv().unwrap();
+        // It asked when it waits for the answer.
+        while !is_waiting(asker) {
+            std::thread::yield_now();
+        }
+        release.send(()).unwrap();
+        asking.join().unwrap();
+        let steps = &self.observer.steps.lock().unwrap()[held_at..];
+        let read = steps.iter().position(|step| *step == EngineStep::Read);
+        let is_between = read.is_some_and(|read| steps[read..].contains(&EngineStep::Compare));
+        assert!(is_between, "it was not met between two slices: {steps:?}");
     }
 
     fn assert_followed(&self, follower: &mut Follower, publisher: &Publisher, when: &str) {
         follower.settle(publisher);
         assert_same(&follower.copy.tree, &truth(&Root::open(self.path()).unwrap(), &Rules::default()), when);
     }
+}
+
+/// The state of a thread follows its name, which is in parentheses (proc(5)).
+fn is_waiting(thread: rustix::thread::Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/self/task/{}/stat", thread.as_raw_nonzero())).unwrap();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('S'))
 }
 
 fn deed(deed: impl FnOnce() + Send + 'static) -> Deed {
@@ -166,7 +201,7 @@ fn what_changed_before_the_start_is_found_in_directories_that_move_while_it_is_c
     // The one is where the comparison is, the other where it is yet to come. Both go to where it was.
     fs::rename(world.at("m"), world.at("a-m")).unwrap();
     fs::rename(world.at("z"), world.at("a-z")).unwrap();
-    between_slices(&publisher, &release, |publisher| assert!(publisher.settle().is_ok()));
+    world.between_slices(&publisher, &release, |publisher| assert!(publisher.settle().is_ok()));
     world.assert_followed(&mut follower, &publisher, "what nobody told of");
 }
 
@@ -182,19 +217,25 @@ fn what_a_comparison_saw_is_not_put_over_what_was_pushed_meanwhile() {
     let mut follower = Follower::fresh(&publisher);
     entered.recv().unwrap();
     fs::write(world.at("a"), "pushed").unwrap();
-    between_slices(&publisher, &release, |publisher| drop(publisher.push(&path("a"), false).unwrap()));
+    world.between_slices(&publisher, &release, |publisher| drop(publisher.push(&path("a"), false).unwrap()));
     world.assert_followed(&mut follower, &publisher, "what was pushed");
 }
 
-/// Asks something of a publisher whose comparison is held, so that it is met between two slices.
-fn between_slices(publisher: &Arc<Publisher>, release: &Sender<()>, ask: impl FnOnce(&Publisher) + Send + 'static) {
-    let (asks, is_asked) = channel();
-    let publisher = publisher.clone();
-    let asking = std::thread::spawn(move || {
-        asks.send(()).unwrap();
-        ask(&publisher);
-    });
-    is_asked.recv().unwrap();
-    release.send(()).unwrap();
-    asking.join().unwrap();
+/// It is looked for at the end of the comparison, after all that was told of it was taken in.
+#[test]
+fn a_directory_that_was_away_for_a_moment_is_found_where_the_one_above_it_moved_to() {
+    let Some(world) = World::new("a_directory_that_was_away_for_a_moment_is_found_where_the_one_above_it_moved_to") else { return };
+    fs::create_dir_all(world.at("a/deep")).unwrap();
+    fs::write(world.at("a/deep/file"), "kept").unwrap();
+    let publisher = world.publish_compared();
+    let mut follower = Follower::fresh(&publisher);
+    follower.settle(&publisher);
+    let (first, then) = (world.path().to_owned(), world.path().to_owned());
+    let away = move || fs::rename(first.join("a/deep"), first.join("z-away")).unwrap();
+    let back = move || {
+        fs::rename(then.join("z-away"), then.join("a/deep")).unwrap();
+        fs::rename(then.join("a"), then.join("z-moved")).unwrap();
+    };
+    world.rescan(&publisher, vec![deed(away), deed(back)]);
+    world.assert_followed(&mut follower, &publisher, "all that is below");
 }
