@@ -50,11 +50,17 @@ impl Engine {
         self.comparison.as_ref().is_some_and(|comparison| comparison.next_slice <= now)
     }
 
+    /// Something was met that only another comparison can tell more of.
+    pub(super) fn compare_soon(&mut self) {
+        (self.next_comparison, self.compares_soon) = (Instant::now(), true);
+    }
+
     pub(super) fn begin_comparison(&mut self, is_audit: bool) {
         self.comparison = Some(Comparison::new(is_audit));
         if !is_audit {
             // It compares them too, wherever they go meanwhile.
             self.unfinished.clear();
+            self.compares_soon = false;
             self.shared.update(|status| status.phase = Phase::Scanning);
         }
     }
@@ -152,7 +158,11 @@ impl Engine {
     }
 
     fn end_comparison(&mut self, is_audit: bool, met: &Met) -> Result<(), PublishError> {
-        let pause = if self.feed.is_some() { self.options.audit_interval } else { self.options.poll_interval };
+        let pause = match self.feed {
+            Some(_) => self.options.audit_interval,
+            None if self.compares_soon => self.options.poll_interval.min(RETRY),
+            None => self.options.poll_interval,
+        };
         self.next_comparison = Instant::now() + pause;
         let view = self.shared.index()?.view()?;
         let (entries, floor) = (view.entry_count()?, view.floor()?);

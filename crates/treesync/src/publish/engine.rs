@@ -66,6 +66,8 @@ pub(super) struct Engine {
     pub(super) comparison: Option<Comparison>,
     /// When the next whole comparison is due.
     pub(super) next_comparison: Instant,
+    /// Without a feed: something was left to the next comparison, which is not to wait for its time.
+    pub(super) compares_soon: bool,
     /// What is done now is the last, and ends with a sync.
     pub(super) lets_go: bool,
     /// It was told to end: nothing is waited for any more.
@@ -120,6 +122,7 @@ impl Engine {
             messages,
             comparison,
             next_comparison,
+            compares_soon: false,
             lets_go,
             is_ending,
             room_pause,
@@ -266,25 +269,30 @@ impl Engine {
 
     /// Ends a comparison that runs, if it is not one to begin with, and all that happened before.
     pub(super) fn settle(&mut self) -> Result<Position, PublishError> {
-        if self.feed.is_none() && self.comparison.is_none() {
-            self.begin_comparison(false);
-        }
-        loop {
-            let due = self.feed.as_ref().map(Feed::take_all).unwrap_or_default();
-            self.take_in(due)?;
-            match &self.comparison {
-                Some(comparison) if !comparison.is_audit => self.compare_slice()?,
-                _ => break,
-            }
-        }
-        // What changed while the comparison ran; and what moved while it was compared, unless it never rests.
+        // Again for what moved while it was compared, unless it never rests.
         for _ in 0..SETTLE_TRIES {
+            if self.feed.is_none() && self.comparison.is_none() {
+                self.begin_comparison(false);
+            }
+            self.compare_to_the_end()?;
+            // What changed while the comparison ran.
             self.settle_feed()?;
-            if self.unfinished.is_empty() {
+            if self.unfinished.is_empty() && !self.compares_soon {
                 break;
             }
         }
         Ok(self.shared.position())
+    }
+
+    /// Takes in what the feed has, and goes on with a comparison that runs until it is through.
+    fn compare_to_the_end(&mut self) -> Result<(), PublishError> {
+        loop {
+            self.settle_feed()?;
+            match &self.comparison {
+                Some(comparison) if !comparison.is_audit => self.compare_slice()?,
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// Takes in what the feed has, without waiting for a comparison.
@@ -359,7 +367,7 @@ impl Engine {
         if !committed.unsettled.is_empty() {
             match &self.feed {
                 Some(feed) => committed.unsettled.into_iter().for_each(|at| feed.add(Dirty::Name(at), Writer::Done)),
-                None => self.next_comparison = Instant::now(),
+                None => self.compare_soon(),
             }
         }
         Ok(changed)

@@ -9,7 +9,6 @@ use crate::feed::{Dirty, Writer};
 use crate::index::{At, Below, Identity, IndexError, Observation, View};
 use crate::model::TreePath;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
 /// From so many names on two threads read them: to start one takes as long as to read two files.
 const NAMES_FOR_TWO: usize = 32;
@@ -42,7 +41,7 @@ impl Engine {
         for identity in unfinished {
             match &self.feed {
                 Some(feed) => feed.add(Dirty::Directory(identity.clone()), Writer::Done),
-                None => self.next_comparison = Instant::now(),
+                None => self.compare_soon(),
             }
             self.unfinished.insert(identity);
         }

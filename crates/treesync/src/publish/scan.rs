@@ -266,6 +266,11 @@ impl Scan {
 
     /// Directories that have not turned up elsewhere are gone, if they still are.
     fn look_for_missing(&mut self, reader: &mut Reader, view: &View, out: &mut Vec<Observation>) -> Result<Step, PublishError> {
+        let is_directory = |observation: &Observation| observation.found.as_ref().is_some_and(|found| found.identity.is_some());
+        if !self.missing.is_empty() && out.iter().any(is_directory) {
+            // Where one is that moved, the index knows when that is committed: what is missing may be in it.
+            return Ok(Step::Commit);
+        }
         let Some(at) = self.missing.pop() else { return Ok(Step::Done) };
         let Some(row) = view.row_of(&at)?.filter(|row| row.directory != 0) else { return Ok(Step::More) };
         match reader.path_of(&at, view) {

@@ -16,9 +16,9 @@ use treesync::tree::Root;
 /// So many that their rows want some megabytes of the index.
 const LINKS: u32 = 20_000;
 
-/// Makes what takes room in the index alone: a short link is in its inode, and the directory has had room for its name before.
-fn make_links(source: &Path) {
-    for number in 0..LINKS {
+/// Makes what takes room in the index alone: a short link is in its inode, and the directory has had room for more names before.
+fn make_links(source: &Path, links: u32) {
+    for number in 0..links {
         symlink("nowhere", source.join(format!("link {number}"))).unwrap();
     }
 }
@@ -54,8 +54,10 @@ fn a_full_disk_stops_a_publisher_until_there_is_room_and_it_says_so() {
     let Some(disk) = Disk::new(Format::Ext4, "a_full_disk_stops_a_publisher_until_there_is_room_and_it_says_so") else { return };
     let source = disk.path();
     let rules = Rules::new(RuleOptions { exclude: vec!["filler".to_owned()], ..RuleOptions::default() }).unwrap();
-    make_links(&source);
-    for number in 0..LINKS {
+    // More than later: other names share blocks of the directory with them, and none may have to be split then.
+    let links_before = LINKS + LINKS / 8;
+    make_links(&source, links_before);
+    for number in 0..links_before {
         fs::remove_file(source.join(format!("link {number}"))).unwrap();
     }
     fs::write(source.join("file"), "here").unwrap();
@@ -64,7 +66,7 @@ fn a_full_disk_stops_a_publisher_until_there_is_room_and_it_says_so() {
     let before = follower.settle(&publisher);
 
     fill(&source.join("filler"));
-    make_links(&source);
+    make_links(&source, LINKS);
     let status = wait_until(&publisher, "stalled", |status| status.stalled.is_some());
     let names_it = |text: &str| text.contains("is full") && text.contains(&*source.to_string_lossy());
     assert!(status.stalled.as_deref().is_some_and(names_it) && status.last_error == status.stalled, "{status:?}");

@@ -8,9 +8,10 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tempfile::TempDir;
 use treesync::model::Rules;
-use treesync::publish::{EngineObserver, EngineStep, PublishOptions, Publisher};
+use treesync::publish::{DetectionWish, EngineObserver, EngineStep, PublishOptions, Publisher};
 use treesync::tree::Root;
 
 /// More than one commit takes, which is 4,096.
@@ -91,4 +92,23 @@ fn a_directory_comes_whole_when_one_above_it_is_renamed_while_it_is_read() {
         fs::rename(source.join("current/one"), source.join("one")).unwrap();
         fs::rename(source.join("current"), source.join("renamed")).unwrap();
     });
+}
+
+/// Without a feed nobody tells where a directory went; the comparison that meets it there also sees what it has lost.
+#[test]
+fn what_is_removed_from_a_directory_that_moved_goes_with_one_comparison() {
+    let source = tempfile::tempdir_in("/dev/shm").unwrap();
+    let at = |path: &str| source.path().join(path);
+    for directory in ["a/deep", "a/kept"] {
+        fs::create_dir_all(at(directory)).unwrap();
+        fs::write(at(directory).join("file"), directory).unwrap();
+    }
+    let options = PublishOptions { detection: DetectionWish::Poll, poll_interval: Duration::from_hours(1), ..PublishOptions::default() };
+    let publisher = Publisher::start(source.path(), options).unwrap();
+    let mut follower = Follower::fresh(&publisher);
+    follower.settle(&publisher);
+    fs::rename(at("a"), at("z")).unwrap();
+    fs::remove_dir_all(at("z/deep")).unwrap();
+    follower.settle(&publisher);
+    assert_same(&follower.copy.tree, &truth(&Root::open(source.path()).unwrap(), &Rules::default()), "after one comparison");
 }
